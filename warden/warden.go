@@ -1,0 +1,115 @@
+// Package warden makes containers: a private place in which an app, a staging
+// task or a service runs without hurting its neighbours.
+//
+// Protocol: none on the bus. Callers hold a Pool and the Containers it made. A
+// container is a supervisor process (package warden/supervisor, the same binary
+// re-executed) that outlives Cloudlet; warden speaks to it over a unix socket in
+// the container's folder.
+// State: one folder per container below Config.Dir, holding its record, its
+// supervisor's socket, the exit status and the writable home. A restarted
+// Cloudlet finds its containers again from these folders.
+// Source: the v1 warden (create, spawn, link, stop, destroy, limits, info); the
+// namespaces and the supervisor follow what bubblewrap and runc's init do.
+package warden
+
+import (
+	"errors"
+	"io"
+	"time"
+)
+
+// Level says how strongly containers are isolated from each other and the host.
+type Level string
+
+const (
+	// Full isolates by namespaces, an unprivileged user of its own and a private
+	// root file system; it needs root on Linux.
+	Full Level = "full"
+	// Rootless does the same through a user namespace, for an ordinary user.
+	Rootless Level = "rootless"
+	// Process separates by process group, folder, rlimits and, as root, user id.
+	Process Level = "process"
+)
+
+// Errors that callers tell apart.
+var (
+	ErrUnknownHandle = errors.New("unknown container handle")
+	ErrHandleTaken   = errors.New("container handle is taken")
+	ErrStarted       = errors.New("the container's main process was started before")
+	ErrGone          = errors.New("the container's supervisor is gone")
+)
+
+// Isolation is the level in force and, where it is not Full, why.
+type Isolation struct {
+	Level   Level
+	Reasons []string // one sentence each, for people
+	Limits  string   // how limits are held: "watched" (polling) until cgroup v2 holds them
+}
+
+// Limits are upper bounds; zero means unlimited.
+type Limits struct {
+	Memory    int64 // bytes, of all processes together
+	Disk      int64 // bytes below Home
+	Files     int   // open descriptors of one process
+	Processes int   // processes and threads
+	CPUShares int   // relative weight, 1024 is normal
+}
+
+// Mount shows a folder or file of the host inside the container, read-only unless Writable.
+// At level process the host's own path is what the container sees.
+type Mount struct {
+	Source   string
+	Target   string
+	Writable bool
+}
+
+// Network says which network a container is in.
+type Network string
+
+const (
+	// NetworkOwn is a network namespace of its own with nothing but loopback; the
+	// container's port is reached through a relay that its supervisor holds.
+	NetworkOwn Network = "own"
+	// NetworkHost is the host's network, for staging (package managers fetch).
+	NetworkHost Network = "host"
+)
+
+// Spec is what a container is made from.
+type Spec struct {
+	Handle     string // caller's choice, [a-z0-9-]{1,64}, unique in the pool
+	Limits     Limits
+	Network    Network           // NetworkOwn where empty; levels without namespaces use the host's
+	Port       bool              // allocate a TCP port on which the container can be reached
+	Mounts     []Mount           // what it sees besides the system's own folders
+	Properties map[string]string // the owner's notes; kept over a restart
+}
+
+// Command is a process to run inside a container.
+type Command struct {
+	Args []string // Args[0] is looked up in PATH of Env when it holds no slash
+	Env  []string // complete: nothing is inherited
+	Dir  string   // inside the container; Home where empty
+}
+
+// Streams are the ends of an attached process; nil discards or gives end of file.
+type Streams struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+}
+
+// Exit tells how a process ended.
+type Exit struct {
+	Status int       // exit status, or 128 plus the signal's number
+	Signal int       // the signal that ended it, 0 if none
+	Known  bool      // false where nobody was left to see the end (the supervisor was killed)
+	Reason string    // for people: "exited with status 1", "killed by signal 9", "out of memory"
+	At     time.Time // when
+}
+
+// Usage is what a container uses now.
+type Usage struct {
+	Memory    int64         // bytes, resident, of all its processes
+	CPU       time.Duration // user and system time of all its processes so far
+	Processes int
+	Disk      int64 // bytes below Home; Config.DiskEvery bounds how often it is counted
+}
