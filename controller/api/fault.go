@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Fault is an error as it travels: a row of v1's table, with its text filled in.
@@ -15,8 +16,20 @@ type Fault struct {
 	Hint string `json:"hint,omitempty"`
 }
 
-// Error is the text as vmc prints it.
-func (f *Fault) Error() string { return fmt.Sprintf("Error %d: %s", f.Code, f.Text) }
+// Error is the text as vmc prints it. Code 0 is an answer that is no fault of v1.
+func (f *Fault) Error() string {
+	if f.Code != 0 {
+		return fmt.Sprintf("Error %d: %s", f.Code, strings.ReplaceAll(f.Text, `"`, "'"))
+	}
+	switch text := strings.TrimSpace(f.Text); {
+	case text == "":
+		return fmt.Sprintf("Error (%d): No Response Received", f.Status)
+	case json.Valid([]byte(text)):
+		return fmt.Sprintf("Error (HTTP %d): %s", f.Status, text)
+	default:
+		return fmt.Sprintf("Error (JSON %d): %.30s...", f.Status, text)
+	}
+}
 
 // Is tells that two faults are the same row, whatever their texts say.
 func (f *Fault) Is(target error) bool {
@@ -74,7 +87,7 @@ var (
 )
 
 // ParseFault reads the body of a failed request. Where it is no fault of v1, the
-// result has code 0 and the text that vmc prints for such answers.
+// result has code 0 and the body as its text.
 func ParseFault(status int, body []byte) *Fault {
 	f := &Fault{Status: status}
 	if err := json.Unmarshal(body, f); err == nil && f.Code != 0 {

@@ -1,0 +1,167 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+)
+
+// UserSummary is an entry of GET /users.
+type UserSummary struct {
+	Email string `json:"email"`
+	Admin bool   `json:"admin"`
+	Apps  []struct {
+		Name  string `json:"name"`
+		State string `json:"state"`
+	} `json:"apps"`
+}
+
+// Info asks what the cloud is, and who the caller is to it.
+func (c *Client) Info(ctx context.Context) (info Info, err error) {
+	return info, c.get(ctx, "/info", &info)
+}
+
+// Runtimes lists all runtimes by name.
+func (c *Client) Runtimes(ctx context.Context) (runtimes map[string]RuntimeInfo, err error) {
+	return runtimes, c.get(ctx, "/info/runtimes", &runtimes)
+}
+
+// Login asks for a token. The wrong password is Forbidden.
+func (c *Client) Login(ctx context.Context, email, password string) (string, error) {
+	var t Token
+	err := c.call(ctx, quick, http.MethodPost, route("users", email, "tokens"), Credentials{Password: password}, &t)
+	return t.Token, err
+}
+
+// Users lists everybody; for admins.
+func (c *Client) Users(ctx context.Context) (users []UserSummary, err error) {
+	return users, c.get(ctx, "/users", &users)
+}
+
+// User is the account of that e-mail address.
+func (c *Client) User(ctx context.Context, email string) (user User, err error) {
+	return user, c.get(ctx, route("users", email), &user)
+}
+
+// CreateUser registers somebody.
+func (c *Client) CreateUser(ctx context.Context, email, password string) error {
+	return c.call(ctx, quick, http.MethodPost, "/users", Credentials{Email: email, Password: password}, nil)
+}
+
+// SetPassword changes the password of the caller, or of the user acted as; v1 ignores
+// the address in the path.
+func (c *Client) SetPassword(ctx context.Context, email, password string) error {
+	return c.call(ctx, quick, http.MethodPut, route("users", email), Credentials{Email: email, Password: password}, nil)
+}
+
+// DeleteUser removes a user with all apps; for admins.
+func (c *Client) DeleteUser(ctx context.Context, email string) error {
+	return c.call(ctx, slow, http.MethodDelete, route("users", email), nil, nil)
+}
+
+// Apps lists the caller's apps.
+func (c *Client) Apps(ctx context.Context) (apps []App, err error) {
+	return apps, c.get(ctx, "/apps", &apps)
+}
+
+// App is one of the caller's apps, or AppNotFound.
+func (c *Client) App(ctx context.Context, name string) (app App, err error) {
+	return app, c.get(ctx, route("apps", name), &app)
+}
+
+// CreateApp makes an app that has no bits yet.
+func (c *Client) CreateApp(ctx context.Context, app AppRequest) (created Created, err error) {
+	return created, c.call(ctx, slow, http.MethodPost, "/apps", app, &created)
+}
+
+// UpdateApp changes an app, and stages it if it has bits that are not staged: then it
+// returns when staging has ended.
+func (c *Client) UpdateApp(ctx context.Context, name string, app AppRequest) error {
+	return c.call(ctx, slow, http.MethodPut, route("apps", name), app, nil)
+}
+
+// DeleteApp stops and removes an app.
+func (c *Client) DeleteApp(ctx context.Context, name string) error {
+	return c.call(ctx, slow, http.MethodDelete, route("apps", name), nil, nil)
+}
+
+// Instances lists the instances that should run, in the order of their index.
+func (c *Client) Instances(ctx context.Context, name string) ([]Instance, error) {
+	var raw json.RawMessage
+	if err := c.get(ctx, route("apps", name, "instances"), &raw); err != nil {
+		return nil, err
+	}
+	if bytes.HasPrefix(bytes.TrimSpace(raw), []byte("[")) { // as very old servers have it
+		var list []Instance
+		err := json.Unmarshal(raw, &list)
+		return list, err
+	}
+	var in Instances
+	err := json.Unmarshal(raw, &in)
+	return in.Instances, err
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (i *Instance) UnmarshalJSON(data []byte) error {
+	type plain Instance
+	var p plain
+	var ports DebugTTY
+	if err := json.Unmarshal(data, &p); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, &ports); err != nil {
+		return err
+	}
+	*i = Instance(p)
+	if ports != (DebugTTY{}) {
+		i.Ports = &ports
+	}
+	return nil
+}
+
+// Stats is what each instance uses, by index.
+func (c *Client) Stats(ctx context.Context, name string) (stats map[int]InstanceStats, err error) {
+	return stats, c.get(ctx, route("apps", name, "stats"), &stats)
+}
+
+// Crashes lists the instances that crashed and whose files are still there.
+func (c *Client) Crashes(ctx context.Context, name string) ([]Crash, error) {
+	var crashes Crashes
+	err := c.get(ctx, route("apps", name, "crashes"), &crashes)
+	return crashes.Crashes, err
+}
+
+// File is a file of an instance, or the listing of a folder; instance is an index or
+// an id. The path is sent as one segment, as vmc does: its leading slash counts, since
+// "logs/staging.log" is the last staging's log and "/logs/staging.log" the instance's.
+func (c *Client) File(ctx context.Context, name, instance, path string) (io.ReadCloser, error) {
+	return c.stream(ctx, route("apps", name, "instances", instance, "files", path))
+}
+
+// UpdateState tells how far the last update of the app is.
+func (c *Client) UpdateState(ctx context.Context, name string) (state UpdateState, err error) {
+	return state, c.get(ctx, route("apps", name, "update"), &state)
+}
+
+// Update stages what waits and restarts all instances.
+func (c *Client) Update(ctx context.Context, name string) error {
+	return c.call(ctx, slow, http.MethodPut, route("apps", name, "update"), nil, nil)
+}
+
+// StagingLog streams what the running staging says, line by line, and ends with it.
+// Only Cloudlet has it.
+func (c *Client) StagingLog(ctx context.Context, name string) (io.ReadCloser, error) {
+	return c.stream(ctx, route("apps", name, "staging_log"))
+}
+
+// Bits is the app as it was uploaded, a zip.
+func (c *Client) Bits(ctx context.Context, name string) (io.ReadCloser, error) {
+	return c.stream(ctx, route("apps", name, "application"))
+}
+
+// Known returns those of the resources that need no upload.
+func (c *Client) Known(ctx context.Context, resources []Resource) (known []Resource, err error) {
+	return known, c.call(ctx, slow, http.MethodPost, "/resources", resources, &known)
+}
