@@ -3,7 +3,6 @@ package bus
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"time"
 )
 
@@ -81,18 +80,16 @@ type StagingResult struct {
 	Error   string `json:"error,omitempty"`
 }
 
+// SourceStaging marks lines of a staging task.
+const SourceStaging = "STG"
+
 // LogLine is a line that a staging task, or an app, printed. Ours alone.
 type LogLine struct {
 	App    AppID     `json:"app"`
-	Source string    `json:"source"` // "STG"
+	Source string    `json:"source"`
 	Text   string    `json:"text"`
 	Time   time.Time `json:"time"`
 }
 
-// Logs carries the lines of one app while they are printed.
-func Logs(app AppID) Subject[LogLine] { return Subject[LogLine]("logs." + subjectToken(app)) }
-
-var notToken = regexp.MustCompile(`[^0-9A-Za-z-]`)
-
-// subjectToken keeps an id from being more than one token of a subject.
-func subjectToken(app AppID) string { return notToken.ReplaceAllString(string(app), "_") }
+// Logs carries the lines of one app while they are printed; of all apps for "*".
+func Logs(app AppID) Subject[LogLine] { return Subject[LogLine]("logs." + app) }

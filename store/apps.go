@@ -46,7 +46,6 @@ type App struct {
 	PackageState PackageState
 	Droplet      *Blob `json:",omitempty"`
 	RunCount     int
-	StagingLog   string `json:",omitempty"`
 
 	LockVersion int
 	Created     time.Time
@@ -199,6 +198,16 @@ func uriOwner(b *bbolt.Bucket, uri, owner string) bool {
 	return false
 }
 
+// StagingLog reads the log of the app's last staging run.
+func (tx *Tx) StagingLog(id AppID) string {
+	return string(tx.tx.Bucket(bucketLogs).Get(idKey(id)))
+}
+
+// PutStagingLog keeps the log of the app's last staging run.
+func (tx *Tx) PutStagingLog(id AppID, text string) error {
+	return tx.tx.Bucket(bucketLogs).Put(idKey(id), []byte(text))
+}
+
 // DeleteApp removes an app and its index entries.
 func (tx *Tx) DeleteApp(id AppID) error {
 	app, err := tx.App(id)
@@ -209,6 +218,9 @@ func (tx *Tx) DeleteApp(id AppID) error {
 		return err
 	}
 	if err := tx.tx.Bucket(bucketNames).Delete(pair(app.Owner, app.Name)); err != nil {
+		return err
+	}
+	if err := tx.tx.Bucket(bucketLogs).Delete(idKey(id)); err != nil {
 		return err
 	}
 	return tx.tx.Bucket(bucketApps).Delete(idKey(id))

@@ -10,6 +10,7 @@
 //	names   owner 0 name → id               one name per owner
 //	uris    uri 0 id → owner                who has which URI
 //	pool    owner 0 sha1 → PoolFile         files that an owner has uploaded
+//	logs    id → log of the last staging run
 //
 // Every change is one transaction that is on disk when Update returns, so that a kill
 // at any moment loses nothing that was accepted.
@@ -59,6 +60,7 @@ var (
 	bucketNames = []byte("names")
 	bucketURIs  = []byte("uris")
 	bucketPool  = []byte("pool")
+	bucketLogs  = []byte("logs")
 )
 
 // Open opens, or makes, the store in a folder. It fails with ErrLocked while another
@@ -86,7 +88,7 @@ func Open(dir string) (*Store, error) {
 }
 
 func migrate(tx *bbolt.Tx) error {
-	for _, name := range [][]byte{bucketMeta, bucketUsers, bucketApps, bucketNames, bucketURIs, bucketPool} {
+	for _, name := range [][]byte{bucketMeta, bucketUsers, bucketApps, bucketNames, bucketURIs, bucketPool, bucketLogs} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return err
 		}

@@ -165,3 +165,29 @@ func (c *Client) Bits(ctx context.Context, name string) (io.ReadCloser, error) {
 func (c *Client) Known(ctx context.Context, resources []Resource) (known []Resource, err error) {
 	return known, c.call(ctx, slow, http.MethodPost, "/resources", resources, &known)
 }
+
+// Request is the request that leaves the app as it is. Clients change what they mean
+// to and send all of it, since v1 takes what is absent for empty in some places.
+func (a App) Request() AppRequest {
+	instances, memory, env := Int(a.Instances), Int(a.Resources.Memory), a.Env
+	uris, state, version := a.URIs, a.State, a.Meta.Version
+	if uris == nil {
+		uris = []string{}
+	}
+	if env == nil {
+		env = []string{}
+	}
+	return AppRequest{
+		Name:      a.Name,
+		Staging:   &StagingRequest{Framework: &a.Staging.Model, Runtime: &a.Staging.Stack},
+		URIs:      &uris,
+		Instances: &instances,
+		Resources: &ResourcesRequest{Memory: &memory},
+		State:     &state,
+		Services:  a.Services,
+		Env:       &env,
+		Debug:     a.Meta.Debug,
+		Console:   a.Meta.Console,
+		Meta:      &MetaRequest{Version: &version},
+	}
+}

@@ -253,11 +253,13 @@ type UpdateState struct {
 	Since int64  `json:"since"`
 }
 
-// Resource describes one file of an app by its content.
+// Resource describes one file of an app by its content. Mode, in octal, is ours alone:
+// v1's descriptors had none.
 type Resource struct {
 	FN   string `json:"fn"`
 	Size Int64  `json:"size"`
 	SHA1 string `json:"sha1"`
+	Mode string `json:"mode,omitempty"`
 }
 
 // Int64 is a number that some clients send as a string.

@@ -8,8 +8,8 @@ package runtimes
 
 import (
 	"context"
-	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -88,28 +88,18 @@ func (p probe) find(ctx context.Context) Runtime {
 }
 
 // roots are the installation folders of an executable outside the system's own: version
-// managers keep runtimes in /opt, in /usr/local or in home folders.
+// managers keep runtimes in /opt or in home folders.
 func roots(executable string) []string {
 	var dirs []string
-	for _, path := range []string{executable, resolve(executable)} {
-		dir, ok := strings.CutSuffix(path[:strings.LastIndexByte(path, '/')], "/bin")
+	paths := []string{executable}
+	if real, err := filepath.EvalSymlinks(executable); err == nil {
+		paths = append(paths, real)
+	}
+	for _, path := range paths {
+		dir, ok := strings.CutSuffix(filepath.Dir(path), "/bin")
 		if ok && dir != "" && dir != "/usr" && !strings.HasPrefix(dir, "/usr/") && !slices.Contains(dirs, dir) {
 			dirs = append(dirs, dir)
 		}
 	}
 	return dirs
-}
-
-func resolve(path string) string {
-	for range 8 {
-		to, err := os.Readlink(path)
-		if err != nil {
-			return path
-		}
-		if !strings.HasPrefix(to, "/") {
-			to = path[:strings.LastIndexByte(path, '/')+1] + to
-		}
-		path = to
-	}
-	return path
 }

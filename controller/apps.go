@@ -1,0 +1,330 @@
+package controller
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"cloudlet/bus"
+	"cloudlet/controller/api"
+	"cloudlet/store"
+)
+
+func state(a *store.App) string {
+	if a.Started {
+		return api.Started
+	}
+	return api.Stopped
+}
+
+// describeApp is the app object; running is nil where nobody knows.
+func describeApp(a *store.App, running *int) api.App {
+	return api.App{
+		Name:             a.Name,
+		Staging:          api.Staging{Model: a.Framework, Stack: a.Runtime},
+		URIs:             slices.Concat([]string{}, a.URIs),
+		Instances:        a.Instances,
+		RunningInstances: running,
+		Resources:        api.Resources{Memory: a.Memory, Disk: a.Disk, FDs: a.FDs},
+		State:            state(a),
+		Services:         []string{},
+		Version:          a.Version(),
+		Env:              slices.Concat([]string{}, a.Env),
+		Meta: api.Meta{
+			Debug: a.Debug, Console: a.Console, Version: a.LockVersion,
+			Created: a.Created.Unix(), Command: a.Command,
+		},
+	}
+}
+
+// ownApp reads the app of the path, which has to be the caller's.
+func (c *Controller) ownApp(e echo.Context) (app store.App, err error) {
+	u, err := user(e)
+	if err != nil {
+		return app, err
+	}
+	err = c.st.View(func(tx *store.Tx) error {
+		app, err = tx.AppNamed(u.Email, param(e, "name"))
+		return err
+	})
+	return app, err
+}
+
+func (c *Controller) listApps(e echo.Context) error {
+	u, err := user(e)
+	if err != nil {
+		return err
+	}
+	var apps []store.App
+	if err := c.st.View(func(tx *store.Tx) error {
+		apps, err = tx.AppsOf(u.Email)
+		return err
+	}); err != nil {
+		return err
+	}
+	healthy := c.health(e.Request().Context(), apps)
+	out := make([]api.App, len(apps))
+	for i := range apps {
+		out[i] = describeApp(&apps[i], healthy[apps[i].ID])
+	}
+	return e.JSON(http.StatusOK, out)
+}
+
+func (c *Controller) getApp(e echo.Context) error {
+	app, err := c.ownApp(e)
+	if err != nil {
+		return err
+	}
+	running := new(int)
+	if app.Started {
+		running = c.health(e.Request().Context(), []store.App{app})[app.ID]
+	}
+	return e.JSON(http.StatusOK, describeApp(&app, running))
+}
+
+// createApp answers 302 with a body, as v1 did: each of its clients reads another part.
+func (c *Controller) createApp(e echo.Context) error {
+	u, err := user(e)
+	if err != nil {
+		return err
+	}
+	if c.cfg.AdminsOnly && !u.Admin {
+		return api.Forbidden.Because("this cloud runs without isolation, so only its administrator may have applications; " +
+			"the operator can allow it with `cloudlet up --allow-unsafe`")
+	}
+	req, err := decode[api.AppRequest](e)
+	if err != nil {
+		return err
+	}
+	app := store.App{
+		Owner: u.Email, Name: req.Name, Memory: 256, Disk: 2048, FDs: 256,
+		PackageState: store.Pending, Created: time.Now().UTC(),
+	}
+	err = c.st.Update(func(tx *store.Tx) error {
+		mine, err := tx.AppsOf(u.Email)
+		if err != nil {
+			return err
+		}
+		if allowed := c.account(u).Apps; len(mine) >= allowed {
+			return api.TooManyApps.With(len(mine), allowed)
+		}
+		if err := c.apply(&app, req, u, mine); err != nil {
+			return err
+		}
+		return tx.PutApp(&app)
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.carryOut(e.Request().Context(), store.App{}, app); err != nil {
+		return err
+	}
+	location := e.Scheme() + "://" + e.Request().Host + "/apps/" + app.Name
+	e.Response().Header().Set("Location", location)
+	return e.JSON(http.StatusFound, api.Created{Result: "success", Redirect: location})
+}
+
+func (c *Controller) updateApp(e echo.Context) error {
+	u, err := user(e)
+	if err != nil {
+		return err
+	}
+	req, err := decode[api.AppRequest](e)
+	if err != nil {
+		return err
+	}
+	var before, after store.App
+	err = c.st.Update(func(tx *store.Tx) error {
+		if before, err = tx.AppNamed(u.Email, param(e, "name")); err != nil {
+			return err
+		}
+		mine, err := tx.AppsOf(u.Email)
+		if err != nil {
+			return err
+		}
+		after = before
+		if err := c.apply(&after, req, u, mine); err != nil {
+			return err
+		}
+		return tx.PutApp(&after)
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.carryOut(e.Request().Context(), before, after); err != nil {
+		return err
+	}
+	return blank(e)
+}
+
+// carryOut makes a saved change real: it stages what needs staging, then tells DEAs and
+// health manager.
+func (c *Controller) carryOut(ctx ctx, before, app store.App) error {
+	if app.NeedsStaging() {
+		var err error
+		if app, err = c.stage(ctx, app.ID); err != nil {
+			return err
+		}
+	}
+	switch {
+	case before.Started && !app.Started:
+		c.tell(bus.DEAStop.Publish(c.conn, bus.StopApp{Droplet: bus.AppNumber(app.ID)}))
+	case !before.Started && app.Started:
+		if err := c.start(ctx, &app); err != nil {
+			return err
+		}
+	case app.Started && app.Instances != before.Instances:
+		c.scale(ctx, &app, before.Instances)
+	}
+	if before.ID != 0 && !slices.Equal(before.URIs, app.URIs) && app.Droplet != nil {
+		c.tell(bus.DEAUpdate.Publish(c.conn, c.startMessage(&app, 0)))
+	}
+	if app.Droplet != nil && app.PackageState != store.Failed && changed(&before, &app) {
+		c.tell(bus.DropletUpdated.Publish(c.conn, bus.Updated{Droplet: bus.AppNumber(app.ID), Partition: bus.DefaultPartition}))
+	}
+	return nil
+}
+
+// changed tells whether the health manager has to look at the app again.
+func changed(before, after *store.App) bool {
+	return before.Started != after.Started || before.Instances != after.Instances
+}
+
+// start gives the app a new version and starts all of its instances.
+func (c *Controller) start(ctx ctx, app *store.App) error {
+	err := c.st.Update(func(tx *store.Tx) (err error) {
+		if *app, err = tx.App(app.ID); err != nil {
+			return err
+		}
+		app.RunCount++
+		app.Updated = time.Now().UTC()
+		return tx.PutApp(app)
+	})
+	if err != nil || app.Droplet == nil {
+		return err
+	}
+	c.startInstances(ctx, app, span(0, app.Instances), false)
+	return nil
+}
+
+// scale starts the instances that were added, or stops those with the highest indices.
+func (c *Controller) scale(ctx ctx, app *store.App, from int) {
+	if app.Instances > from {
+		if app.Droplet != nil {
+			c.startInstances(ctx, app, span(from, app.Instances), false)
+		}
+		return
+	}
+	c.tell(bus.DEAStop.Publish(c.conn, bus.StopApp{
+		Droplet: bus.AppNumber(app.ID), Version: app.Version(), Indices: span(app.Instances, from),
+	}))
+}
+
+func span(from, to int) (indices []int) {
+	for i := from; i < to; i++ {
+		indices = append(indices, i)
+	}
+	return indices
+}
+
+func (c *Controller) deleteApp(e echo.Context) error {
+	u, err := user(e)
+	if err != nil {
+		return err
+	}
+	var app store.App
+	err = c.st.Update(func(tx *store.Tx) error {
+		if app, err = tx.AppNamed(u.Email, param(e, "name")); err != nil {
+			return err
+		}
+		return tx.DeleteApp(app.ID)
+	})
+	if err != nil {
+		return err
+	}
+	c.forget(app.ID)
+	return blank(e)
+}
+
+// forget stops what runs of a deleted app, and its staging.
+func (c *Controller) forget(id store.AppID) {
+	c.staging.cancel(id)
+	c.tell(bus.DEAStop.Publish(c.conn, bus.StopApp{Droplet: bus.AppNumber(id)}))
+}
+
+// tell logs a message that could not be sent. The change is saved by then; the health
+// manager brings about what the message asked for.
+func (c *Controller) tell(err error) {
+	if err != nil {
+		c.log.Error("publish", "err", err)
+	}
+}
+
+// replaceInstances is v1's "update": it stages if needed, stops everything and starts
+// everything. No published server did more.
+func (c *Controller) replaceInstances(e echo.Context) error {
+	app, err := c.ownApp(e)
+	if err != nil {
+		return err
+	}
+	req, err := decodeOptional[api.AppRequest](e)
+	if err != nil {
+		return err
+	}
+	err = c.st.Update(func(tx *store.Tx) error {
+		if app, err = tx.App(app.ID); err != nil {
+			return err
+		}
+		if !app.Started {
+			return api.AppStopped
+		}
+		if err := checkVersion(&app, req); err != nil {
+			return err
+		}
+		app.LockVersion++
+		app.Updated = time.Now().UTC()
+		return tx.PutApp(&app)
+	})
+	if err != nil {
+		return err
+	}
+	c.tell(bus.DEAStop.Publish(c.conn, bus.StopApp{Droplet: bus.AppNumber(app.ID)}))
+	stopped := app
+	stopped.Started = false
+	if err := c.carryOut(e.Request().Context(), stopped, app); err != nil {
+		return err
+	}
+	return e.NoContent(http.StatusNoContent)
+}
+
+// updateState tells in v1's words how far the last change has come.
+func (c *Controller) updateState(e echo.Context) error {
+	app, err := c.ownApp(e)
+	if err != nil {
+		return err
+	}
+	word := "NONE"
+	switch {
+	case !app.Started || app.PackageState == store.Failed:
+		word = "CANARY_FAILED"
+	case app.PackageState == store.Pending:
+		word = "UPDATING"
+	default:
+		running := c.health(e.Request().Context(), []store.App{app})[app.ID]
+		if running != nil && *running == app.Instances {
+			word = "SUCCEEDED"
+		} else if word = "UPDATING"; len(c.crashed(e.Request().Context(), app.ID)) > 0 {
+			word = "CANARY_FAILED"
+		}
+	}
+	return e.JSON(http.StatusOK, api.UpdateState{State: word, Since: app.Updated.Unix()})
+}
+
+// memoryText is an amount of memory as v1's texts have it.
+func memoryText(mb int) string { return strings.TrimSpace(itoa(mb)) + "M" }
+
+var errNotStaged = errors.New("the application's bits changed while they were staged")

@@ -1,0 +1,272 @@
+package controller
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"cloudlet/controller/api"
+	"cloudlet/store"
+)
+
+// matchResources answers with those descriptors, as they came, whose files the caller
+// has uploaded before.
+func (c *Controller) matchResources(e echo.Context) error {
+	u, err := user(e)
+	if err != nil {
+		return err
+	}
+	body, err := readBody(e.Request())
+	if err != nil {
+		return err
+	}
+	known := []json.RawMessage{}
+	var given []json.RawMessage
+	if !json.Valid(body) {
+		return api.BadRequest.Because("the body is not JSON")
+	}
+	if json.Unmarshal(body, &given) != nil {
+		return e.JSON(http.StatusOK, known) // no array: nothing matches
+	}
+	err = c.st.View(func(tx *store.Tx) error {
+		for _, raw := range given {
+			var r api.Resource
+			if json.Unmarshal(raw, &r) != nil {
+				continue
+			}
+			f, ok, err := tx.PoolFile(u.Email, r.SHA1)
+			if err != nil {
+				return err
+			}
+			if ok && f.Size == int64(r.Size) {
+				known = append(known, raw)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return e.JSON(http.StatusOK, known)
+}
+
+// upload takes an app's files: a zip, and descriptors of files that the pool holds.
+func (c *Controller) upload(e echo.Context) error {
+	app, err := c.ownApp(e)
+	if err != nil {
+		return err
+	}
+	zipped, resources, err := c.readParts(e.Request())
+	if zipped != nil {
+		defer os.Remove(zipped.Name())
+		defer zipped.Close()
+	}
+	if err != nil {
+		return err
+	}
+	u := unpacker{batch: c.st.Blobs.Batch(), tree: tree{}, left: c.cfg.MaxUpload}
+	defer u.batch.Discard()
+	if zipped != nil {
+		size, err := zipped.Seek(0, io.SeekEnd)
+		if err != nil {
+			return err
+		}
+		if err := u.unzip(zipped, size); err != nil {
+			return c.packagingFault(err)
+		}
+	}
+	if err := c.addPooled(&u, app.Owner, resources); err != nil {
+		return c.packagingFault(err)
+	}
+	if err := c.savePackage(&u, app.ID); err != nil {
+		return err
+	}
+	return blank(e)
+}
+
+// readParts reads the parts of an upload in whichever order and encoding they come. The
+// zip goes to a file, because its table of contents is at its end.
+func (c *Controller) readParts(r *http.Request) (zipped *os.File, resources []api.Resource, err error) {
+	kind, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) //nolint:errcheck // then kind is empty
+	if kind != "multipart/form-data" {
+		body, err := readBody(r)
+		if err != nil {
+			return nil, nil, err
+		}
+		form, err := url.ParseQuery(string(body))
+		if err != nil || kind != "application/x-www-form-urlencoded" {
+			return nil, nil, api.BadRequest.Because("an upload is a multipart form with a part named application")
+		}
+		resources, err = parseResources([]byte(form.Get("resources")))
+		return nil, resources, err
+	}
+	parts := multipart.NewReader(r.Body, params["boundary"])
+	for {
+		part, err := parts.NextPart()
+		if err == io.EOF {
+			return zipped, resources, nil
+		}
+		if err != nil {
+			return zipped, nil, api.BadRequest.Because("the upload ended early or is no multipart form: %v", err)
+		}
+		switch part.FormName() {
+		case "application":
+			if zipped != nil {
+				return zipped, nil, api.BadRequest.Because("the upload has two parts named application")
+			}
+			zipped, err = c.receive(part)
+		case "resources":
+			var text []byte
+			if text, err = io.ReadAll(io.LimitReader(part, maxBody)); err == nil {
+				resources, err = parseResources(text)
+			}
+		}
+		if err != nil {
+			return zipped, nil, err
+		}
+	}
+}
+
+func parseResources(text []byte) (resources []api.Resource, err error) {
+	if len(text) == 0 {
+		return nil, nil
+	}
+	if err := json.Unmarshal(text, &resources); err != nil {
+		return nil, api.BadRequest.Because("the part named resources is no list of files: %v", err)
+	}
+	return resources, nil
+}
+
+func (c *Controller) receive(part io.Reader) (*os.File, error) {
+	f, err := c.st.Blobs.TempFile()
+	if err != nil {
+		return nil, err
+	}
+	n, err := io.Copy(f, io.LimitReader(part, c.cfg.MaxUpload+1))
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		err = api.BadRequest.Because("the upload ended early")
+	case err == nil && n > c.cfg.MaxUpload:
+		err = c.packagingFault(errTooLarge)
+	}
+	return f, err
+}
+
+// addPooled adds the files that were not sent because the pool holds them. A descriptor
+// of a file that is in the zip adds nothing.
+func (c *Controller) addPooled(u *unpacker, owner string, resources []api.Resource) error {
+	return c.st.View(func(tx *store.Tx) error {
+		for _, r := range resources {
+			name, err := cleanPath(r.FN)
+			if err != nil {
+				return err
+			}
+			if _, sent := u.tree[name]; sent {
+				continue
+			}
+			f, ok, err := tx.PoolFile(owner, r.SHA1)
+			if err != nil {
+				return err
+			}
+			if !ok || f.Size != int64(r.Size) {
+				return fmt.Errorf("%w: %.80q", errNoSource, r.FN)
+			}
+			if u.left -= f.Size; u.left < 0 {
+				return errTooLarge
+			}
+			n := node{Path: name, Mode: pooledMode(r.Mode, f.Executable), Blob: f.SHA256, Size: f.Size}
+			if err := u.tree.add(n); err != nil {
+				return err
+			}
+			u.files = append(u.files, f)
+		}
+		return nil
+	})
+}
+
+// pooledMode is the mode that the client names, or that of the file's first upload.
+func pooledMode(mode string, executable bool) fs.FileMode {
+	if m, err := strconv.ParseUint(mode, 8, 32); err == nil {
+		return fs.FileMode(m)&0o755 | 0o600
+	}
+	if executable {
+		return 0o755
+	}
+	return 0o644
+}
+
+// savePackage makes what was unpacked the app's package. Files first, then the record
+// that mentions them.
+func (c *Controller) savePackage(u *unpacker, id store.AppID) error {
+	pkg, err := u.tree.save(u.batch)
+	if err == nil {
+		err = u.batch.Commit()
+	}
+	if err != nil {
+		return err
+	}
+	now := time.Now().UTC()
+	return c.st.Update(func(tx *store.Tx) error {
+		app, err := tx.App(id)
+		if err != nil {
+			return err
+		}
+		for _, f := range u.files {
+			f.Used = now
+			if err := tx.PutPoolFile(app.Owner, f); err != nil {
+				return err
+			}
+		}
+		if app.Package != nil && app.Package.Hash == pkg.Hash && app.PackageState == store.Staged {
+			return nil // the same files: the droplet still fits
+		}
+		app.Package, app.PackageState, app.Updated = &pkg, store.Pending, now
+		return tx.PutApp(&app)
+	})
+}
+
+func (c *Controller) packagingFault(err error) error {
+	text := "Failed repacking application"
+	switch {
+	case errors.Is(err, errNotZip):
+		text = "Failed listing application archive"
+	case errors.Is(err, errBadEntry):
+		text = "Failed unzipping application"
+	case errors.Is(err, errTooLarge):
+		text = fmt.Sprintf("Application exceeds maximum allowed size (%.2fMB)", float64(c.cfg.MaxUpload)/1e6)
+	case errors.Is(err, errNoSource):
+		text = "Failed synchronizing resource pool"
+	default:
+		return err
+	}
+	return api.PackagingFailed.With(text).Because("%s", err.Error())
+}
+
+// download gives the owner the package back.
+func (c *Controller) download(e echo.Context) error {
+	app, err := c.ownApp(e)
+	if err != nil {
+		return err
+	}
+	return c.sendPackage(e, &app)
+}
+
+func (c *Controller) sendPackage(e echo.Context, app *store.App) error {
+	if app.Package == nil {
+		return api.AppNotFound.Because("nothing was uploaded for this application yet")
+	}
+	e.Response().Header().Set("Content-Type", "application/octet-stream")
+	e.Response().Header().Set("Content-Disposition", fmt.Sprintf(`attachment; filename="app_%d"`, app.ID))
+	return writeZip(e.Response(), c.st.Blobs, *app.Package)
+}

@@ -1,0 +1,343 @@
+package controller
+
+import (
+	"bytes"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+
+	"cloudlet/controller/api"
+	"cloudlet/internal/identity"
+	"cloudlet/store"
+)
+
+// maxBody bounds a JSON body. Lists of resources are the longest.
+const maxBody = 16 << 20
+
+func (c *Controller) routes() http.Handler {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.HTTPErrorHandler = c.answerError
+	e.IPExtractor = clientAddress
+	e.Pre(escapedPath, methodOverride)
+	e.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{DisableStackAll: true}), c.resolveCaller)
+
+	get := func(path string, h echo.HandlerFunc) { e.Match([]string{http.MethodGet, http.MethodHead}, path, h) }
+	get("/", welcome)
+	get("/info", c.info)
+	get("/info/runtimes", c.infoRuntimes)
+	get("/info/services", c.infoServices)
+
+	get("/users", c.listUsers)
+	e.POST("/users", c.addUser)
+	e.POST("/users/:email/tokens", c.login)
+	get("/users/*", c.getUser)
+	e.PUT("/users/*", c.setPassword)
+	e.DELETE("/users/*", c.deleteUser)
+
+	get("/apps", c.listApps)
+	e.POST("/apps", c.createApp)
+	get("/apps/:name", c.getApp)
+	e.PUT("/apps/:name", c.updateApp)
+	e.DELETE("/apps/:name", c.deleteApp)
+	get("/apps/:name/instances", c.instances)
+	get("/apps/:name/stats", c.stats)
+	get("/apps/:name/crashes", c.crashes)
+	get("/apps/:name/update", c.updateState)
+	e.PUT("/apps/:name/update", c.replaceInstances)
+	get("/apps/:name/instances/:id/files", c.files)
+	get("/apps/:name/instances/:id/files/*", c.files)
+	get("/apps/:name/staging_log", c.stagingLog)
+
+	e.POST("/resources", c.matchResources)
+	e.Match([]string{http.MethodPut, http.MethodPost}, "/apps/:name/application", c.upload)
+	get("/apps/:name/application", c.download)
+
+	get("/services", c.listServices)
+
+	get("/staging/app/:id", c.basicAuth(stagingUser, c.stagingPackage))
+	e.POST("/staging/droplet/:id/:upload", c.basicAuth(stagingUser, c.stagingDroplet))
+	get("/staged_droplets/:id/:hash", c.stagedDroplet)
+	get("/bulk/apps", c.basicAuth(bulkUser, c.bulkApps))
+	get("/bulk/counts", c.basicAuth(bulkUser, c.bulkCounts))
+	return e
+}
+
+func welcome(e echo.Context) error {
+	return e.HTML(http.StatusOK, "Welcome to VMware's Cloud Application Platform\n")
+}
+
+// escapedPath routes on the path as it was sent, so that %2F and %40 stay inside their
+// segment whichever way a client escapes, and tolerates trailing slashes.
+func escapedPath(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(e echo.Context) error {
+		u := e.Request().URL
+		u.RawPath = u.EscapedPath()
+		if len(u.RawPath) > 1 {
+			u.RawPath = "/" + strings.Trim(u.RawPath, "/")
+		}
+		return next(e)
+	}
+}
+
+// methodOverride lets a POST stand for another verb: by header, or by a _method field
+// in its form. An upload is routed as either verb and finds the field among its parts.
+func methodOverride(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(e echo.Context) error {
+		r := e.Request()
+		if r.Method != http.MethodPost {
+			return next(e)
+		}
+		method := r.Header.Get("X-HTTP-Method-Override")
+		if method == "" && !strings.HasSuffix(r.URL.RawPath, "/application") {
+			var err error
+			if method, err = formMethod(r); err != nil {
+				return err
+			}
+		}
+		switch strings.ToUpper(method) {
+		case http.MethodPut, http.MethodDelete:
+			r.Method = strings.ToUpper(method)
+		}
+		return next(e)
+	}
+}
+
+// formMethod reads the _method field of a form and leaves the body as it was.
+func formMethod(r *http.Request) (string, error) {
+	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || kind != "application/x-www-form-urlencoded" && kind != "multipart/form-data" {
+		return "", nil
+	}
+	body, err := readBody(r)
+	if err != nil {
+		return "", err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	if kind == "multipart/form-data" {
+		form, err := multipart.NewReader(bytes.NewReader(body), params["boundary"]).ReadForm(maxBody)
+		if err != nil {
+			return "", nil
+		}
+		defer form.RemoveAll() //nolint:errcheck // it was in memory
+		return url.Values(form.Value).Get("_method"), nil
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return "", nil // JSON that an old client labels as a form
+	}
+	return form.Get("_method"), nil
+}
+
+// clientAddress believes the last entry of X-Forwarded-For, which our router wrote,
+// and only from loopback; entries before it are the client's own claims.
+func clientAddress(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
+		hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+		if last := strings.TrimSpace(hops[len(hops)-1]); net.ParseIP(last) != nil {
+			return last
+		}
+	}
+	return host
+}
+
+// caller is who a request acts for.
+type caller struct {
+	real *store.User // who sent the token
+	user *store.User // whom it acts as: the same, or the target of Proxy-User
+}
+
+const callerKey = "caller"
+
+// resolveCaller finds who calls. A bad token is no error: the request is anonymous.
+func (c *Controller) resolveCaller(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(e echo.Context) error {
+		who := caller{}
+		if u, ok := c.id.Caller(e.Request().Header.Get("Authorization"), time.Now()); ok {
+			who = caller{real: &u, user: &u}
+		}
+		if target := strings.TrimSpace(e.Request().Header.Get("Proxy-User")); target != "" {
+			u, err := c.proxied(who, target)
+			if err != nil {
+				return err
+			}
+			who.user = u
+		}
+		e.Set(callerKey, who)
+		return next(e)
+	}
+}
+
+func (c *Controller) proxied(who caller, email string) (*store.User, error) {
+	if who.real == nil || !who.real.Admin {
+		return nil, api.Forbidden
+	}
+	var u store.User
+	err := c.st.View(func(tx *store.Tx) (err error) {
+		u, err = tx.User(email)
+		return err
+	})
+	return &u, err
+}
+
+func who(e echo.Context) caller { return e.Get(callerKey).(caller) }
+
+// user is the effective user, or the fault for anonymous callers.
+func user(e echo.Context) (*store.User, error) {
+	if u := who(e).user; u != nil {
+		return u, nil
+	}
+	return nil, api.Forbidden.Because("log in first: vmc login")
+}
+
+// admin is the effective user, who has to be an administrator.
+func admin(e echo.Context) (*store.User, error) {
+	u, err := user(e)
+	if err == nil && !u.Admin {
+		err = api.Forbidden.Because("only an administrator may do this")
+	}
+	return u, err
+}
+
+// Users of HTTP Basic, each with the controller's random password.
+const (
+	stagingUser = "staging"
+	bulkUser    = "bulk_api"
+)
+
+func (c *Controller) basicAuth(name string, next echo.HandlerFunc) echo.HandlerFunc {
+	return func(e echo.Context) error {
+		user, password, _ := e.Request().BasicAuth()
+		if user != name || subtle.ConstantTimeCompare([]byte(password), []byte(c.password)) != 1 {
+			e.Response().Header().Set("WWW-Authenticate", `Basic realm="Application"`)
+			return e.String(http.StatusUnauthorized, "HTTP Basic: Access denied.\n")
+		}
+		return next(e)
+	}
+}
+
+// param is a path parameter, decoded.
+func param(e echo.Context, name string) string {
+	raw := e.Param(name)
+	if s, err := url.PathUnescape(raw); err == nil {
+		return s
+	}
+	return raw
+}
+
+func readBody(r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	if err != nil {
+		return nil, api.BadRequest.Because("the body ended early: %v", err)
+	}
+	if len(body) > maxBody {
+		return nil, api.BadRequest.Because("the body is larger than %d MiB", maxBody>>20)
+	}
+	return body, nil
+}
+
+// decode reads a JSON body, whatever its Content-Type says.
+func decode[T any](e echo.Context) (v T, err error) {
+	body, err := readBody(e.Request())
+	if err != nil {
+		return v, err
+	}
+	return parse[T](body)
+}
+
+// decodeOptional is decode for a body that may be missing.
+func decodeOptional[T any](e echo.Context) (v T, err error) {
+	body, err := readBody(e.Request())
+	if err != nil || len(bytes.TrimSpace(body)) == 0 {
+		return v, err
+	}
+	return parse[T](body)
+}
+
+func parse[T any](body []byte) (v T, err error) {
+	if err := json.Unmarshal(body, &v); err != nil {
+		return v, api.BadRequest.Because("the body is not the JSON that is expected here: %v", err)
+	}
+	return v, nil
+}
+
+// blank is v1's empty answer: one space.
+func blank(e echo.Context) error { return e.HTML(http.StatusOK, " ") }
+
+// faults maps what the packages below report to what a client is told. A cause that is
+// not listed is a SystemError: logged here, hidden there.
+var faults = []struct {
+	cause error
+	fault *api.Fault
+}{
+	{store.ErrNoApp, api.AppNotFound},
+	{store.ErrNoUser, api.UserNotFound},
+	{store.ErrNameTaken, api.AppInvalid.Because("you have an application of this name already")},
+	{store.ErrUserTaken, api.BadRequest.Because("there is a user of this name already")},
+	{store.ErrNoBlob, api.AppNotFound},
+	{identity.ErrBadEmail, api.BadRequest.Because("this is no e-mail address")},
+	{identity.ErrNoPassword, api.BadRequest.Because("the password is missing or longer than 512 bytes")},
+	{identity.ErrWrongPassword, api.Forbidden.Because("wrong e-mail or password")},
+}
+
+// faultOf is the fault for an error; nil for a route that does not exist.
+func (c *Controller) faultOf(err error) *api.Fault {
+	var fault *api.Fault
+	var taken store.ErrURITaken
+	var tooMany identity.ErrTooMany
+	switch {
+	case errors.As(err, &fault):
+		return fault
+	case errors.As(err, &taken):
+		return api.URITaken.With(taken.URI).Because("another user has this URL; choose another one")
+	case errors.As(err, &tooMany):
+		return api.Forbidden.Because("%s", tooMany.Error())
+	}
+	for _, f := range faults {
+		if errors.Is(err, f.cause) {
+			return f.fault
+		}
+	}
+	return nil
+}
+
+// answerError is the only place that turns errors into answers.
+func (c *Controller) answerError(err error, e echo.Context) {
+	if e.Response().Committed {
+		return
+	}
+	var unknown *echo.HTTPError
+	fault := c.faultOf(err)
+	switch {
+	case fault != nil:
+	case errors.As(err, &unknown) && (unknown.Code == http.StatusNotFound || unknown.Code == http.StatusMethodNotAllowed):
+		e.HTML(http.StatusNotFound, " ") //nolint:errcheck // the client went away
+		return
+	case errors.Is(err, e.Request().Context().Err()):
+		return // the client went away
+	default:
+		c.log.Error("request failed", "method", e.Request().Method, "path", e.Request().URL.Path, "err", err)
+		fault = api.SystemError
+	}
+	var tooMany identity.ErrTooMany
+	if errors.As(err, &tooMany) {
+		e.Response().Header().Set("Retry-After", fmt.Sprint(int(tooMany.Wait.Seconds())+1))
+	}
+	e.JSON(fault.Status, fault) //nolint:errcheck // the client went away
+}

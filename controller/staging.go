@@ -1,0 +1,359 @@
+package controller
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"cloudlet/bus"
+	"cloudlet/controller/api"
+	"cloudlet/store"
+)
+
+// stagings are the staging runs under way, one per app at most.
+type stagings struct {
+	mu   sync.Mutex
+	runs map[store.AppID]*run
+}
+
+// run is one staging run. Several requests may wait for it.
+type run struct {
+	upload string // the one-time id under which its droplet may be uploaded
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error       // valid once done is closed
+	blob   *store.Blob // the droplet, once it was uploaded
+
+	mu    sync.Mutex
+	lines []string
+	more  chan struct{} // closed and replaced at each new line
+}
+
+// maxLogLines bounds what is kept of a staging log for those who follow it.
+const maxLogLines = 20_000
+
+// join is the app's run under way. Where there is none it makes one, which the caller
+// has to carry out, within the context that join gives with it.
+func (s *stagings) join(ctx context.Context, id store.AppID, limit time.Duration) (*run, context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r, ok := s.runs[id]; ok {
+		return r, nil
+	}
+	if s.runs == nil {
+		s.runs = map[store.AppID]*run{}
+	}
+	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	r := &run{upload: randomID(), cancel: cancel, done: make(chan struct{}), more: make(chan struct{})}
+	s.runs[id] = r
+	return r, work
+}
+
+func (s *stagings) get(id store.AppID) *run {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.runs[id]
+}
+
+// end tells those who wait how it went.
+func (s *stagings) end(id store.AppID, r *run, err error) {
+	s.mu.Lock()
+	delete(s.runs, id)
+	s.mu.Unlock()
+	r.err = err
+	close(r.done)
+}
+
+// cancel gives a run up: its droplet would be refused.
+func (s *stagings) cancel(id store.AppID) {
+	if r := s.get(id); r != nil {
+		r.cancel()
+	}
+}
+
+// cancelAll gives all runs up.
+func (s *stagings) cancelAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.runs {
+		r.cancel()
+	}
+}
+
+// line keeps a line of a staging log for those who follow it.
+func (s *stagings) line(l bus.LogLine) {
+	n, ok := l.App.Number()
+	if !ok || l.Source != bus.SourceStaging {
+		return
+	}
+	if r := s.get(store.AppID(n)); r != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if len(r.lines) < maxLogLines {
+			r.lines = append(r.lines, l.Text)
+		}
+		close(r.more)
+		r.more = make(chan struct{})
+	}
+}
+
+func randomID() string {
+	b := make([]byte, 16)
+	rand.Read(b) //nolint:errcheck // never fails
+	return hex.EncodeToString(b)
+}
+
+// stage makes the app's droplet, or waits for a run that does so already, and gives the
+// app as it is then. It goes on when the client goes away: the next one finds the droplet.
+func (c *Controller) stage(ctx context.Context, id store.AppID) (app store.App, err error) {
+	r, work := c.staging.join(ctx, id, c.cfg.StagingLimit)
+	if work != nil {
+		c.work.Go(func() {
+			defer r.cancel()
+			c.staging.end(id, r, c.runStaging(work, id, r))
+		})
+	}
+	select {
+	case <-r.done:
+		err = r.err
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		return app, err
+	}
+	err = c.st.View(func(tx *store.Tx) error {
+		app, err = tx.App(id)
+		return err
+	})
+	if err == nil && app.NeedsStaging() {
+		err = api.StagingFailed.With(errNotStaged.Error())
+	}
+	return app, err
+}
+
+func (c *Controller) runStaging(ctx context.Context, id store.AppID, r *run) error {
+	var app store.App
+	err := c.st.View(func(tx *store.Tx) (err error) {
+		app, err = tx.App(id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	result, err := bus.Staging.Ask(ctx, c.conn, c.stagingTask(&app, r))
+	switch {
+	case errors.Is(err, bus.ErrNobody):
+		result.Error = "no stager is running"
+	case errors.Is(err, context.DeadlineExceeded):
+		result.Error = fmt.Sprintf("Timed out after %ds.", int(c.cfg.StagingLimit.Seconds()))
+	case err != nil:
+		result.Error = err.Error()
+	case result.Error == "" && r.droplet() == nil:
+		result.Error = "the stager has uploaded no droplet"
+	}
+	return c.saveStaging(&app, r, result)
+}
+
+// saveStaging records the outcome, unless the bits were replaced meanwhile. A failure
+// stops the app.
+func (c *Controller) saveStaging(staged *store.App, r *run, result bus.StagingResult) error {
+	failed := result.Error != ""
+	err := c.st.Update(func(tx *store.Tx) error {
+		app, err := tx.App(staged.ID)
+		if err != nil {
+			return err
+		}
+		if err := tx.PutStagingLog(app.ID, result.TaskLog); err != nil {
+			return err
+		}
+		if app.Package.Hash == staged.Package.Hash {
+			if failed {
+				app.PackageState, app.Started = store.Failed, false
+				app.RunCount++
+			} else {
+				app.PackageState, app.Droplet, app.RunCount = store.Staged, r.droplet(), 0
+			}
+		}
+		app.Updated = time.Now().UTC()
+		return tx.PutApp(&app)
+	})
+	if err != nil || !failed {
+		return err
+	}
+	c.tell(bus.DEAStop.Publish(c.conn, bus.StopApp{Droplet: bus.AppNumber(staged.ID)}))
+	return api.StagingFailed.With(result.Error).Because("the whole log: vmc files %s logs/staging.log", staged.Name)
+}
+
+func (c *Controller) stagingTask(app *store.App, r *run) bus.StagingTask {
+	base := url.URL{Scheme: "http", Host: c.addr, User: url.UserPassword(stagingUser, c.password)}
+	id := string(bus.AppNumber(app.ID).ID())
+	return bus.StagingTask{
+		AppID: bus.AppID(id),
+		Properties: bus.StagingProperties{
+			Services: []bus.Service{}, Framework: app.Framework, FrameworkInfo: bus.FrameworkInfo{Name: app.Framework},
+			Runtime: app.Runtime, RuntimeInfo: c.runtimeInfo(app.Runtime),
+			Resources:   bus.StagingLimits{Memory: app.Memory, Disk: app.Disk, FDs: app.FDs},
+			Environment: append([]string{}, app.Env...),
+			Meta:        bus.StagingMeta{Debug: app.Debug, Console: app.Console, Command: app.Command},
+		},
+		DownloadURI: base.JoinPath("staging", "app", id).String(),
+		UploadURI:   base.JoinPath("staging", "droplet", id, r.upload).String(),
+	}
+}
+
+func (r *run) droplet() *store.Blob {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.blob
+}
+
+// stagingPackage gives a stager the app's files.
+func (c *Controller) stagingPackage(e echo.Context) error {
+	app, err := c.numberedApp(e)
+	if err != nil {
+		return err
+	}
+	return c.sendPackage(e, &app)
+}
+
+func (c *Controller) numberedApp(e echo.Context) (app store.App, err error) {
+	id, err := strconv.ParseInt(param(e, "id"), 10, 64)
+	if err != nil {
+		return app, api.AppNotFound
+	}
+	err = c.st.View(func(tx *store.Tx) error {
+		app, err = tx.App(store.AppID(id))
+		return err
+	})
+	return app, err
+}
+
+// stagingDroplet takes a droplet from a stager, once, under the id of its run.
+func (c *Controller) stagingDroplet(e echo.Context) error {
+	app, err := c.numberedApp(e)
+	if err != nil {
+		return err
+	}
+	r := c.staging.get(app.ID)
+	if r == nil || r.upload != param(e, "upload") || r.droplet() != nil {
+		return api.BadRequest.Because("this upload id is not known, or was used before")
+	}
+	_, params, err := mime.ParseMediaType(e.Request().Header.Get("Content-Type"))
+	if err != nil {
+		return api.BadRequest.Because("a droplet comes as a multipart form")
+	}
+	parts := multipart.NewReader(e.Request().Body, params["boundary"])
+	for {
+		part, err := parts.NextPart()
+		if err != nil {
+			return api.BadRequest.Because("the form has no part upload[droplet]")
+		}
+		if part.FormName() == "upload[droplet]" {
+			return c.keepDroplet(e, r, part)
+		}
+	}
+}
+
+func (c *Controller) keepDroplet(e echo.Context, r *run, body io.Reader) error {
+	batch := c.st.Blobs.Batch()
+	defer batch.Discard()
+	limit := 4 * c.cfg.MaxUpload // a droplet holds what its package asked for, too
+	blob, err := batch.Add(io.LimitReader(body, limit+1))
+	if err != nil {
+		return err
+	}
+	if blob.Size > limit {
+		return api.BadRequest.Because("the droplet is larger than %d MB", limit>>20)
+	}
+	if err := batch.Commit(); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.blob = &blob
+	r.mu.Unlock()
+	return blank(e)
+}
+
+// stagedDroplet gives a DEA the droplet of an app, if that is still the present one.
+func (c *Controller) stagedDroplet(e echo.Context) error {
+	app, err := c.numberedApp(e)
+	if err != nil {
+		return err
+	}
+	if app.Droplet == nil || app.Droplet.SHA1 != param(e, "hash") {
+		return api.AppNotFound
+	}
+	f, err := c.st.Blobs.Open(app.Droplet.SHA256)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	e.Response().Header().Set("Content-Type", "application/octet-stream")
+	http.ServeContent(e.Response(), e.Request(), "", time.Time{}, f)
+	return nil
+}
+
+// stagingLog streams the log of the run under way, line by line, until it ends. Ours
+// alone: `vmc push` asks for it while its PUT waits.
+func (c *Controller) stagingLog(e echo.Context) error {
+	app, err := c.ownApp(e)
+	if err != nil {
+		return err
+	}
+	r := c.awaitRun(e.Request().Context(), app.ID)
+	e.Response().Header().Set("Content-Type", "text/plain; charset=utf-8")
+	e.Response().WriteHeader(http.StatusOK)
+	if r == nil {
+		return nil
+	}
+	for seen := 0; ; {
+		r.mu.Lock()
+		lines, more := r.lines[seen:], r.more
+		r.mu.Unlock()
+		seen += len(lines)
+		if len(lines) > 0 {
+			if _, err := io.WriteString(e.Response(), strings.Join(lines, "\n")+"\n"); err != nil {
+				return nil // the client went away
+			}
+			e.Response().Flush()
+			continue
+		}
+		select {
+		case <-more:
+		case <-r.done:
+			return nil
+		case <-e.Request().Context().Done():
+			return nil
+		}
+	}
+}
+
+// awaitRun waits a moment for a run to begin: the request for the log may overtake the
+// one that stages.
+func (c *Controller) awaitRun(ctx context.Context, id store.AppID) *run {
+	for range 50 {
+		if r := c.staging.get(id); r != nil {
+			return r
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	return nil
+}
