@@ -1,0 +1,302 @@
+package warden
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"cloudlet/warden/supervisor"
+)
+
+// askTime bounds a question to a supervisor, which answers at once unless
+// something is badly wrong.
+const askTime = 10 * time.Second
+
+// killTime is how long a supervisor may take to end its container before it is
+// killed itself.
+const killTime = 5 * time.Second
+
+// Container is a private place with at most one main process.
+type Container struct {
+	p    *Pool
+	dir  string
+	done chan struct{}
+
+	conn     net.Conn // open as long as the supervisor lives; nil if it was dead when found
+	released chan struct{}
+	release  sync.Once
+
+	rec     record // does not change; the limits in force are below
+	mu      sync.Mutex
+	limits  Limits
+	leaders []int // processes that lead a session, as far as they are known
+	exit    Exit
+	cpu     time.Duration // highest seen: a process may end between two reads
+	disk    diskCount
+	gone    bool // destroyed
+	destroy sync.Mutex
+}
+
+func newContainer(p *Pool, r record, dir string) *Container {
+	return &Container{p: p, rec: r, dir: dir, limits: r.Spec.Limits, done: make(chan struct{}), released: make(chan struct{})}
+}
+
+// adopt finds the container in dir again; an error that is fs.ErrNotExist says
+// that it was never completed.
+func (p *Pool) adopt(ctx context.Context, dir string) (*Container, error) {
+	r, err := readRecord(dir)
+	if err != nil {
+		return nil, err
+	}
+	p.users.use(r.User)
+	p.ports.use(r.Port)
+	c := newContainer(p, r, dir)
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	conn, err := dial(ctx, dir)
+	if err == nil {
+		defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+		if err = send(conn, supervisor.KindWatch, nil); err == nil {
+			var main supervisor.Number
+			_, main, err = receive(conn)
+			c.leads(main)
+		}
+		err = goneIfEnded(err)
+	}
+	if err != nil {
+		if conn != nil {
+			conn.Close()
+		}
+		if !errors.Is(err, ErrGone) {
+			return nil, err
+		}
+		c.ended()
+		return c, nil
+	}
+	c.conn = conn
+	go c.watch()
+	return c, nil
+}
+
+// watch waits for the end of the supervisor, which is the container's.
+func (c *Container) watch() {
+	io.Copy(io.Discard, c.conn)
+	select {
+	case <-c.released:
+		return
+	default:
+	}
+	c.conn.Close()
+	collect(c.rec.PID)
+	c.ended()
+}
+
+func (c *Container) ended() {
+	e := readExit(c.dir)
+	if !e.Known && c.rec.Level == Process {
+		// The supervisor was killed, and cannot have killed the others.
+		c.mu.Lock()
+		leaders := c.leaders
+		c.mu.Unlock()
+		sweep(c.rec, leaders)
+	}
+	c.mu.Lock()
+	c.exit = e
+	c.mu.Unlock()
+	close(c.done)
+}
+
+// leads notes a process that the supervisor has started: at level process, its
+// number finds what is left of its session if the supervisor is killed.
+func (c *Container) leads(pid supervisor.Number) {
+	if pid == 0 || c.rec.Level != Process {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leaders = append(c.leaders, int(pid))
+}
+
+// follows forgets it again.
+func (c *Container) follows(pid supervisor.Number) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leaders = slices.DeleteFunc(c.leaders, func(p int) bool { return p == int(pid) })
+}
+
+// letGo ends the watch without an effect on the container.
+func (c *Container) letGo() {
+	c.release.Do(func() {
+		close(c.released)
+		if c.conn != nil {
+			c.conn.Close()
+		}
+	})
+}
+
+// Handle is the container's name.
+func (c *Container) Handle() string { return c.rec.Spec.Handle }
+
+// Spec is what the container was made from, with the limits now in force.
+func (c *Container) Spec() Spec {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.rec.Spec
+	s.Limits = c.limits
+	s.Mounts = slices.Clone(s.Mounts)
+	s.Properties = maps.Clone(s.Properties)
+	return s
+}
+
+// Home is the writable folder, on the host. What is in there was written by
+// the app: whoever reads it must not follow its links.
+func (c *Container) Home() string { return c.rec.Home }
+
+// HomeInside is the same folder as the processes inside see it.
+func (c *Container) HomeInside() string {
+	if c.rec.Level == Process {
+		return c.rec.Home
+	}
+	return insideHome
+}
+
+// Port is where the container is reached, on 127.0.0.1 of the host and by the
+// same number inside; 0 if it has none.
+func (c *Container) Port() int { return c.rec.Port }
+
+// Done is closed when the main process, or the supervisor, has ended. No
+// process of the container is left then.
+func (c *Container) Done() <-chan struct{} { return c.done }
+
+// Exit tells how the main process ended; it is valid once Done is closed.
+func (c *Container) Exit() Exit {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.exit
+}
+
+// Own gives everything below Home to the container's user. It follows no
+// symbolic link, and leaves files alone that have names outside of Home.
+func (c *Container) Own() error {
+	if c.rec.User == noUser {
+		return nil
+	}
+	return c.err(own(c.rec.Home, c.rec.User))
+}
+
+// Start starts the main process, once. It survives Cloudlet; its output goes
+// to logs/stdout.log and logs/stderr.log below Home. ErrStarted says that
+// there was one before, ErrGone that the container has ended.
+func (c *Container) Start(cmd Command) error {
+	ctx, cancel := context.WithTimeout(context.Background(), askTime)
+	defer cancel()
+	pid, err := c.request(ctx, supervisor.KindStart, c.wireCommand(cmd).Encode())
+	c.leads(pid)
+	return err
+}
+
+func (c *Container) wireCommand(cmd Command) supervisor.Command {
+	dir := cmd.Dir
+	if dir == "" {
+		dir = c.HomeInside()
+	}
+	return supervisor.Command{Args: cmd.Args, Env: cmd.Env, Dir: dir}
+}
+
+// Signal sends a signal to the main process.
+func (c *Container) Signal(sig syscall.Signal) error {
+	ctx, cancel := context.WithTimeout(context.Background(), askTime)
+	defer cancel()
+	_, err := c.request(ctx, supervisor.KindSignal, supervisor.Number(sig).Encode())
+	return err
+}
+
+// SetLimits remembers the limits. Those of descriptors and processes hold for
+// processes that are started from now on.
+func (c *Container) SetLimits(l Limits) error {
+	r := c.rec
+	r.Spec.Limits = l
+	c.mu.Lock()
+	err := r.write(c.dir)
+	if err == nil {
+		c.limits = l
+	}
+	c.mu.Unlock()
+	if err != nil {
+		return c.err(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), askTime)
+	defer cancel()
+	_, err = c.request(ctx, supervisor.KindLimits, wireLimits(l).Encode())
+	if errors.Is(err, ErrGone) {
+		return nil // there is nothing left to limit
+	}
+	return err
+}
+
+// Stop sends TERM to all processes and KILL after grace, and returns when all
+// have ended. A container that has ended is no error.
+func (c *Container) Stop(ctx context.Context, grace time.Duration) error {
+	_, err := c.request(ctx, supervisor.KindStop, supervisor.Number(grace).Encode())
+	if err != nil && !errors.Is(err, ErrGone) {
+		return err
+	}
+	select {
+	case <-c.done:
+		return nil
+	case <-ctx.Done():
+		return c.err(ctx.Err())
+	}
+}
+
+// Destroy stops the container without grace and removes all there is of it. It
+// may be called again, also after an error.
+func (c *Container) Destroy(ctx context.Context) error {
+	c.destroy.Lock()
+	defer c.destroy.Unlock()
+	if c.gone {
+		return nil
+	}
+	if err := c.end(ctx); err != nil {
+		return err
+	}
+	if c.rec.Level == Process {
+		sweep(c.rec, nil)
+	}
+	if err := removeTree(c.rec.Home); err != nil {
+		return c.err(err)
+	}
+	if err := removeTree(c.dir); err != nil {
+		return c.err(err)
+	}
+	c.p.forget(c.rec)
+	c.letGo()
+	c.gone = true
+	return nil
+}
+
+// end has the supervisor end everything and, where it does not, kills it.
+func (c *Container) end(ctx context.Context) error {
+	polite, cancel := context.WithTimeout(ctx, killTime)
+	defer cancel()
+	if c.Stop(polite, 0) == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return c.err(ctx.Err())
+	}
+	c.p.log.Warn("killing a supervisor that does not answer", "handle", c.Handle())
+	syscall.Kill(c.rec.PID, syscall.SIGKILL)
+	select {
+	case <-c.done:
+		return nil
+	case <-ctx.Done():
+		return c.err(ctx.Err())
+	}
+}

@@ -1,0 +1,257 @@
+package warden
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"cloudlet/warden/supervisor"
+)
+
+// children are the supervisors that this process has started and not yet
+// collected. They belong to the process and not to a pool: one pool may start
+// a supervisor and the next one see its end.
+var children sync.Map // process id → *exec.Cmd
+
+// collect waits for a supervisor whose end has begun: its connections are
+// closed before the kernel has ended the processes of its namespace.
+func collect(pid int) {
+	if cmd, ok := children.LoadAndDelete(pid); ok {
+		cmd.(*exec.Cmd).Wait()
+		return
+	}
+	for range 200 {
+		if syscall.Kill(pid, 0) != nil {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// Create makes a container: its folder, user, port, and a supervisor in its
+// namespaces. Nothing runs in it yet. What an error leaves behind is undone.
+func (p *Pool) Create(ctx context.Context, s Spec) (c *Container, err error) {
+	if s.Network == "" {
+		s.Network = NetworkOwn
+	}
+	if err := p.claim(s.Handle); err != nil {
+		return nil, err
+	}
+	m := making{p: p, rec: record{Spec: s, Level: p.iso.Level, User: noUser}, dir: filepath.Join(p.cfg.Dir, s.Handle)}
+	defer m.release()
+	if err := m.make(ctx); err != nil {
+		m.undo()
+		return nil, fmt.Errorf("create container %s: %w", s.Handle, err)
+	}
+	c = newContainer(p, m.rec, m.dir)
+	c.conn = m.conn
+	p.mu.Lock()
+	p.containers[s.Handle] = c
+	p.mu.Unlock()
+	go c.watch()
+	return c, nil
+}
+
+// making is a container on its way.
+type making struct {
+	p     *Pool
+	rec   record
+	dir   string
+	files []*os.File // what the supervisor inherits, from descriptor 3 on
+	relay bool
+	conn  *net.UnixConn
+}
+
+func (m *making) make(ctx context.Context) (err error) {
+	if m.rec.User, err = m.p.takeUser(); err != nil {
+		return err
+	}
+	if err := m.folders(); err != nil {
+		return err
+	}
+	theirs := (*os.File)(nil)
+	if m.conn, theirs, err = socketPair(); err != nil {
+		return err
+	}
+	m.files = append(m.files, theirs)
+	control, err := listenControl(m.dir)
+	if err != nil {
+		return err
+	}
+	m.files = append(m.files, control)
+	if err := m.port(); err != nil {
+		return err
+	}
+	if err := m.start(); err != nil {
+		return err
+	}
+	if err := m.setUp(ctx); err != nil {
+		return err
+	}
+	return m.rec.write(m.dir)
+}
+
+// folders makes the container's folder and, owned by its user, home and /tmp.
+func (m *making) folders() error {
+	// What lies there under this name belongs to no container.
+	if err := m.p.removeFolders(m.rec.Spec.Handle); err != nil {
+		return err
+	}
+	if err := os.Mkdir(m.dir, 0o700); err != nil {
+		return err
+	}
+	m.rec.Home = filepath.Join(m.dir, homeName)
+	if m.p.homes != "" {
+		m.rec.Home = filepath.Join(m.p.homes, m.rec.Spec.Handle)
+	}
+	folders := []string{m.rec.Home}
+	if m.rec.Level != Process {
+		folders = append(folders, filepath.Join(m.dir, tmpName))
+		if err := os.Mkdir(filepath.Join(m.dir, rootName), 0o700); err != nil {
+			return err
+		}
+	}
+	for _, f := range folders {
+		if err := os.Mkdir(f, 0o700); err != nil {
+			return err
+		}
+		if m.rec.User == noUser {
+			continue
+		}
+		if err := os.Lchown(f, m.rec.User, m.rec.User); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// port takes the container's port. With a network of its own the container is
+// reached through a relay, whose socket the supervisor inherits; else the port
+// is only set aside for the app, which binds it itself.
+func (m *making) port() error {
+	if !m.rec.Spec.Port {
+		return nil
+	}
+	m.relay = m.rec.Level != Process && m.rec.Spec.Network == NetworkOwn
+	addr := [4]byte{}
+	if m.relay {
+		addr = [4]byte{127, 0, 0, 1}
+	}
+	port, fd, err := m.p.takePort(addr)
+	if err != nil {
+		return err
+	}
+	m.rec.Port = port
+	f := os.NewFile(uintptr(fd), "port")
+	if !m.relay {
+		return f.Close()
+	}
+	m.files = append(m.files, f)
+	return nil
+}
+
+// start starts the supervisor. The settings of its runtime keep it small: it
+// has one goroutine that works, and hardly makes garbage.
+func (m *making) start() error {
+	stderr, err := os.OpenFile(filepath.Join(m.dir, errorName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer stderr.Close()
+	cmd := &exec.Cmd{
+		Path:        selfPath(m.p.binary),
+		Args:        []string{"cloudlet-supervisor", m.rec.Spec.Handle},
+		Env:         []string{supervisor.Env + "=1", "GOMAXPROCS=1", "GOTRACEBACK=single"},
+		Dir:         "/",
+		Stderr:      stderr,
+		ExtraFiles:  m.files,
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	namespaces(cmd.SysProcAttr, m.rec)
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start the supervisor: %w", err)
+	}
+	m.rec.PID = cmd.Process.Pid
+	children.Store(m.rec.PID, cmd)
+	m.release()
+	return nil
+}
+
+// setUp tells the supervisor what to make, and waits until it has.
+func (m *making) setUp(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { m.conn.SetDeadline(time.Unix(1, 0)) })()
+	set := supervisor.Setup{
+		Folder:   m.dir,
+		Home:     m.rec.Home,
+		Isolated: m.rec.Level != Process,
+		Owner:    m.rec.User,
+		LogMax:   m.p.cfg.LogMax,
+		Limits:   wireLimits(m.rec.Spec.Limits),
+	}
+	if m.relay {
+		set.Relay = m.rec.Port
+	}
+	if set.Isolated {
+		set.Steps = steps(m.rec, m.dir)
+	}
+	if err := send(m.conn, supervisor.KindSetup, set.Encode()); err != nil {
+		return goneIfEnded(err)
+	}
+	_, _, err := receive(m.conn)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if errors.Is(err, ErrGone) {
+		return m.lastWords(err)
+	}
+	return err
+}
+
+// lastWords adds what the supervisor said when it died.
+func (m *making) lastWords(err error) error {
+	f, e := os.Open(filepath.Join(m.dir, errorName))
+	if e != nil {
+		return err
+	}
+	defer f.Close()
+	b, _ := io.ReadAll(io.LimitReader(f, 1<<10))
+	if len(b) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, b)
+}
+
+// release closes what only the supervisor needs.
+func (m *making) release() {
+	for _, f := range m.files {
+		f.Close()
+	}
+	m.files = nil
+}
+
+// undo takes back a container that could not be made.
+func (m *making) undo() {
+	if m.conn != nil {
+		m.conn.Close()
+	}
+	if m.rec.PID != 0 {
+		syscall.Kill(m.rec.PID, syscall.SIGKILL)
+		collect(m.rec.PID)
+	}
+	if err := m.p.removeFolders(m.rec.Spec.Handle); err != nil {
+		m.p.log.Warn("a half-made container stays behind", "handle", m.rec.Spec.Handle, "err", err)
+	}
+	m.p.forget(m.rec)
+}
+
+func wireLimits(l Limits) supervisor.Limits {
+	return supervisor.Limits{Files: uint64(max(l.Files, 0)), Processes: uint64(max(l.Processes, 0))}
+}

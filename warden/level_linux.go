@@ -1,0 +1,117 @@
+package warden
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// ownUsers says whether containers get users of their own.
+var ownUsers = os.Geteuid() == 0
+
+// findLevel tries the highest level that is asked for.
+func (p *Pool) findLevel(ctx context.Context) Isolation {
+	iso := Isolation{Level: Process, Limits: "watched"}
+	because := func(reason string) Isolation {
+		iso.Reasons = append(iso.Reasons, reason)
+		return iso
+	}
+	switch {
+	case p.cfg.Level == Process:
+		return because("level process was asked for")
+	case p.cfg.Level == Rootless:
+		return because("level rootless is not available, so level process is in force")
+	case !ownUsers:
+		return because("namespaces need root here: run as root for level full")
+	}
+	if err := p.probe(ctx); err != nil {
+		return because("namespaces do not work here: " + err.Error())
+	}
+	iso.Level = Full
+	return because("memory, CPU and disk limits are watched: cgroup v2 does not hold them yet")
+}
+
+// probe makes a container, which is the only sure way to know that it works.
+func (p *Pool) probe(ctx context.Context) error {
+	m := making{p: p, rec: record{Spec: Spec{Handle: ".probe", Network: NetworkOwn}, Level: Full}}
+	m.dir = filepath.Join(p.cfg.Dir, m.rec.Spec.Handle)
+	defer m.release()
+	defer m.undo()
+	return m.make(ctx)
+}
+
+// namespaces has a supervisor started in the namespaces of its container.
+func namespaces(attr *syscall.SysProcAttr, r record) {
+	if r.Level == Process {
+		return
+	}
+	attr.Cloneflags = syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
+	if r.Spec.Network == NetworkOwn {
+		attr.Cloneflags |= syscall.CLONE_NEWNET
+	}
+}
+
+// makeHomes makes the folder for homes whose users walk to them by path: the
+// folder of containers, or one above it, is closed to them, so the homes lie
+// beside the outermost closed folder.
+func makeHomes(dir string) (string, error) {
+	closed, rest := dir, "."
+	for d := dir; d != "/"; d = filepath.Dir(d) {
+		st, err := os.Stat(d)
+		if err != nil {
+			return "", err
+		}
+		if st.Mode()&0o001 == 0 {
+			closed = d
+			rest, _ = filepath.Rel(d, dir)
+		}
+	}
+	homes := filepath.Join(closed+"-home", "pool-"+strings.ReplaceAll(rest, "/", "-"))
+	for _, d := range []string{filepath.Dir(homes), homes} {
+		if err := os.Mkdir(d, 0o711); err != nil && !os.IsExist(err) {
+			return "", err
+		}
+		if err := os.Chmod(d, 0o711); err != nil {
+			return "", err
+		}
+	}
+	return homes, nil
+}
+
+// selfPath names the running binary, also after its file was replaced.
+func selfPath(string) string { return "/proc/self/exe" }
+
+// shortFolder gives a short path to a folder, good until done is called.
+func shortFolder(dir string) (string, func(), error) {
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", nil, &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	return "/proc/self/fd/" + strconv.Itoa(fd), func() { unix.Close(fd) }, nil
+}
+
+func socketCloexec(family, kind int) (int, error) {
+	return unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
+}
+
+// chown changes the owner of exactly the file that st is about.
+func chown(folder int, name string, st *unix.Stat_t, id int) error {
+	fd, err := unix.Openat(folder, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var now unix.Stat_t
+	if err := unix.Fstat(fd, &now); err != nil {
+		return err
+	}
+	if now.Dev != st.Dev || now.Ino != st.Ino || now.Nlink != st.Nlink {
+		return nil // it was replaced meanwhile
+	}
+	return unix.Fchownat(fd, "", id, id, unix.AT_EMPTY_PATH)
+}

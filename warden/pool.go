@@ -1,0 +1,240 @@
+package warden
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Config says where containers live and what they may take of the host.
+type Config struct {
+	Dir       string        // folder for containers, made 0700
+	LogMax    int64         // bytes of a log file before it is rotated, default 1 MiB; one old generation is kept
+	DiskEvery time.Duration // minimum age of a disk count, default 10 s; see Usage
+	Level     Level         // a level at most this one; empty is the highest that works
+	Ports     [2]int        // range of container ports, default 61001 to 65000 as in v1
+}
+
+func (c Config) withDefaults() Config {
+	c.LogMax = cmp.Or(c.LogMax, 1<<20)
+	c.DiskEvery = cmp.Or(c.DiskEvery, 10*time.Second)
+	c.Ports = cmp.Or(c.Ports, [2]int{61001, 65000})
+	return c
+}
+
+// The users of containers, where each has its own.
+const (
+	firstUser = 52000
+	lastUser  = 59999
+)
+
+// lockName is the file in Config.Dir that keeps a second pool away.
+const lockName = ".lock"
+
+var handlePattern = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
+
+// Pool makes containers and finds them again.
+type Pool struct {
+	cfg    Config
+	log    *slog.Logger
+	binary string // Cloudlet's own
+	homes  string // where homes lie that their users must walk to; empty elsewhere
+	iso    Isolation
+	lock   *os.File
+	disk   pacer
+
+	mu         sync.Mutex
+	containers map[string]*Container // nil while one is being made
+	users      numbers
+	ports      numbers
+}
+
+// New only assembles.
+func New(cfg Config, log *slog.Logger) *Pool {
+	cfg = cfg.withDefaults()
+	return &Pool{
+		cfg:        cfg,
+		log:        log.With("component", "warden"),
+		containers: map[string]*Container{},
+		users:      newNumbers(firstUser, lastUser),
+		ports:      newNumbers(cfg.Ports[0], cfg.Ports[1]),
+	}
+}
+
+// Open finds out the level, and the containers of an earlier pool in the same
+// folder: those that still run are adopted, those that ended meanwhile are
+// listed with their Exit until they are destroyed, half-made ones are removed.
+func (p *Pool) Open(ctx context.Context) (err error) {
+	if p.binary, err = os.Executable(); err != nil {
+		return err
+	}
+	if p.cfg.Dir, err = filepath.Abs(p.cfg.Dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(p.cfg.Dir, 0o700); err != nil {
+		return err
+	}
+	if err := os.Chmod(p.cfg.Dir, 0o700); err != nil {
+		return err
+	}
+	if err := p.takeLock(); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			p.lock.Close()
+		}
+	}()
+	p.iso = p.findLevel(ctx)
+	if p.iso.Level == Process && ownUsers {
+		if p.homes, err = makeHomes(p.cfg.Dir); err != nil {
+			return err
+		}
+	}
+	return p.adoptAll(ctx)
+}
+
+func (p *Pool) takeLock() error {
+	f, err := os.OpenFile(filepath.Join(p.cfg.Dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return fmt.Errorf("containers in %s belong to another Cloudlet: %w", p.cfg.Dir, err)
+	}
+	p.lock = f
+	return nil
+}
+
+func (p *Pool) adoptAll(ctx context.Context) error {
+	entries, err := os.ReadDir(p.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") || !e.IsDir() {
+			continue
+		}
+		dir := filepath.Join(p.cfg.Dir, e.Name())
+		c, err := p.adopt(ctx, dir)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			p.log.Info("removing a half-made container", "handle", e.Name())
+			p.removeFolders(e.Name())
+		case err != nil:
+			p.log.Warn("not a container: left as it is", "folder", dir, "err", err)
+		default:
+			p.containers[c.rec.Spec.Handle] = c
+		}
+	}
+	return nil
+}
+
+// Isolation tells the level in force.
+func (p *Pool) Isolation() Isolation { return p.iso }
+
+// Binary gives the mount that shows Cloudlet's own binary inside a container,
+// and the path by which a process inside calls it.
+func (p *Pool) Binary() (Mount, string) {
+	inside := p.binary
+	if p.iso.Level != Process {
+		inside = "/cloudlet"
+	}
+	return Mount{Source: p.binary, Target: inside}, inside
+}
+
+// List gives all containers, by handle.
+func (p *Pool) List() []*Container {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var l []*Container
+	for _, c := range p.containers {
+		if c != nil {
+			l = append(l, c)
+		}
+	}
+	slices.SortFunc(l, func(a, b *Container) int { return strings.Compare(a.Handle(), b.Handle()) })
+	return l
+}
+
+// Get gives one container, or ErrUnknownHandle.
+func (p *Pool) Get(handle string) (*Container, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c := p.containers[handle]; c != nil {
+		return c, nil
+	}
+	return nil, fmt.Errorf("%q: %w", handle, ErrUnknownHandle)
+}
+
+// Close lets go of all containers. Those with a main process keep running;
+// those without one end by themselves.
+func (p *Pool) Close() error {
+	for _, c := range p.List() {
+		c.letGo()
+	}
+	if p.homes != "" {
+		os.Remove(p.homes) // these two stay unless they are empty
+		os.Remove(filepath.Dir(p.homes))
+	}
+	if p.lock == nil {
+		return nil
+	}
+	return p.lock.Close()
+}
+
+// claim takes a handle, so that nobody else makes a container of this name.
+func (p *Pool) claim(handle string) error {
+	if !handlePattern.MatchString(handle) {
+		return fmt.Errorf("container handle %q: only a-z, 0-9 and -, at most 64", handle)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, taken := p.containers[handle]; taken {
+		return fmt.Errorf("%q: %w", handle, ErrHandleTaken)
+	}
+	p.containers[handle] = nil
+	return nil
+}
+
+// forget gives back what a container held in the pool.
+func (p *Pool) forget(r record) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.containers, r.Spec.Handle)
+	p.users.free(r.User)
+	p.ports.free(r.Port)
+}
+
+// takeUser gives a user id that nobody has, or noUser where containers run as
+// Cloudlet itself.
+func (p *Pool) takeUser() (int, error) {
+	if !ownUsers {
+		return noUser, nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.users.take(func(id int) bool { return !isUser(id) })
+}
+
+// removeFolders removes all that a container has on disk.
+func (p *Pool) removeFolders(handle string) error {
+	var errs []error
+	if p.homes != "" {
+		errs = append(errs, removeTree(filepath.Join(p.homes, handle)))
+	}
+	return errors.Join(append(errs, removeTree(filepath.Join(p.cfg.Dir, handle)))...)
+}

@@ -1,0 +1,175 @@
+package warden
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"cloudlet/warden/supervisor"
+)
+
+const (
+	harmless = syscall.MS_NOSUID | syscall.MS_NODEV
+	readOnly = harmless | syscall.MS_RDONLY
+	device   = syscall.MS_NOSUID | syscall.MS_NOEXEC
+)
+
+// systemFolders are the host's own folders beside /usr; on most systems they
+// are symbolic links into it.
+var systemFolders = []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"}
+
+// settings are what programs of the host's /usr want to find below /etc.
+var settings = []string{
+	"ssl", "ca-certificates", "ca-certificates.conf", "pki", "crypto-policies", // trust
+	"alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", // programs and libraries
+	"localtime", "timezone", "mime.types", "protocols", "services", "terminfo", "fonts",
+	"java-*", "maven", "php*", "erlang", "perl", "python*", "node*", "ImageMagick-*",
+}
+
+var devices = []string{"null", "zero", "full", "random", "urandom", "tty"}
+
+// rootfs collects the steps that make a root file system.
+type rootfs struct {
+	root string // where it is mounted before it becomes the root
+	list []supervisor.Step
+}
+
+func (f *rootfs) add(s supervisor.Step) { f.list = append(f.list, s) }
+
+func (f *rootfs) bind(source, target string, flags uint64) {
+	f.add(supervisor.Step{Op: supervisor.OpBind, Source: source, Target: f.root + target, Flags: flags})
+}
+
+func (f *rootfs) folder(target string, mode uint64) {
+	f.add(supervisor.Step{Op: supervisor.OpFolder, Target: f.root + target, Flags: mode})
+}
+
+func (f *rootfs) link(text, target string) {
+	f.add(supervisor.Step{Op: supervisor.OpLink, Source: text, Target: f.root + target})
+}
+
+func (f *rootfs) file(target, content string) {
+	f.add(supervisor.Step{Op: supervisor.OpFile, Target: f.root + target, Data: content, Flags: 0o644})
+}
+
+func (f *rootfs) mount(kind, target string, flags uint64, data string) {
+	f.add(supervisor.Step{Op: supervisor.OpMount, Source: kind, Target: f.root + target, Kind: kind, Flags: flags, Data: data})
+}
+
+// steps gives all that a supervisor does before its container is ready: the
+// host's programs read-only, all else private.
+func steps(r record, dir string) []supervisor.Step {
+	f := &rootfs{root: filepath.Join(dir, rootName)}
+	f.add(supervisor.Step{Op: supervisor.OpMount, Target: "/", Flags: syscall.MS_REC | syscall.MS_PRIVATE})
+	f.mount("tmpfs", "", harmless, "size=1m,mode=755")
+	f.system()
+	f.private(r, dir)
+	f.etc(r)
+	f.dev()
+	f.folder("/proc", 0o755)
+	f.mount("proc", "/proc", harmless|syscall.MS_NOEXEC, "")
+	for _, m := range r.Spec.Mounts {
+		flags := uint64(readOnly)
+		if m.Writable {
+			flags = harmless
+		}
+		f.bind(m.Source, filepath.Join("/", m.Target), flags)
+	}
+	f.add(supervisor.Step{Op: supervisor.OpHostname, Data: r.Spec.Handle})
+	if r.Spec.Network == NetworkOwn {
+		f.add(supervisor.Step{Op: supervisor.OpLoopbackUp})
+	}
+	f.add(supervisor.Step{Op: supervisor.OpRemount, Target: f.root, Flags: readOnly})
+	f.add(supervisor.Step{Op: supervisor.OpPivot, Target: f.root})
+	return f.list
+}
+
+// system shows the host's programs and libraries.
+func (f *rootfs) system() {
+	f.bind("/usr", "/usr", readOnly)
+	for _, name := range systemFolders {
+		f.show("/" + name)
+	}
+}
+
+// show shows something of the host's in the same place: as the same symbolic
+// link if it leads into what is shown anyway, else read-only.
+func (f *rootfs) show(path string) {
+	st, err := os.Lstat(path)
+	if err != nil {
+		return
+	}
+	if st.Mode().Type() != os.ModeSymlink {
+		f.bind(path, path, readOnly)
+		return
+	}
+	text, err := os.Readlink(path)
+	if err != nil {
+		return
+	}
+	if strings.HasPrefix(filepath.Join(filepath.Dir(path), text)+"/", "/usr/") || strings.HasPrefix(text, "/usr/") {
+		f.link(text, path)
+		return
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		f.bind(real, path, readOnly)
+	}
+}
+
+// private makes the folders that belong to the container alone. /tmp is on disk:
+// a tmpfs would count as memory.
+func (f *rootfs) private(r record, dir string) {
+	for _, d := range []string{"/home", "/opt", "/run", "/sys", "/var", "/etc"} {
+		f.folder(d, 0o755)
+	}
+	f.folder("/root", 0o700)
+	f.link("../run", "/var/run")
+	f.link("../tmp", "/var/tmp")
+	f.bind(filepath.Join(dir, tmpName), "/tmp", harmless)
+	f.bind(r.Home, insideHome, harmless)
+}
+
+func (f *rootfs) etc(r record) {
+	shell := "/bin/sh"
+	if _, err := os.Stat("/bin/bash"); err == nil {
+		shell = "/bin/bash"
+	}
+	id := max(r.User, 0)
+	f.file("/etc/passwd", fmt.Sprintf("root:x:0:0:root:/root:/usr/sbin/nologin\nvcap:x:%d:%d:vcap:%s:%s\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n", id, id, insideHome, shell))
+	f.file("/etc/group", fmt.Sprintf("root:x:0:\nvcap:x:%d:\nnogroup:x:65534:\n", id))
+	f.file("/etc/hostname", r.Spec.Handle+"\n")
+	f.file("/etc/hosts", "127.0.0.1 localhost "+r.Spec.Handle+"\n::1 localhost ip6-localhost\n")
+	f.file("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n")
+	resolv, err := os.ReadFile("/etc/resolv.conf")
+	if err != nil || r.Spec.Network == NetworkOwn {
+		resolv = nil // there is nobody to ask
+	}
+	f.file("/etc/resolv.conf", string(resolv))
+	f.link("/proc/self/mounts", "/etc/mtab")
+	for _, pattern := range settings {
+		found, _ := filepath.Glob("/etc/" + pattern)
+		for _, path := range found {
+			f.show(path)
+		}
+	}
+}
+
+// dev makes the few devices that harm nobody.
+func (f *rootfs) dev() {
+	f.folder("/dev", 0o755)
+	f.mount("tmpfs", "/dev", device, "size=64k,mode=755")
+	for _, name := range devices {
+		f.bind("/dev/"+name, "/dev/"+name, device)
+	}
+	f.folder("/dev/pts", 0o755)
+	f.mount("devpts", "/dev/pts", device, "newinstance,ptmxmode=0666,mode=0620")
+	f.link("pts/ptmx", "/dev/ptmx")
+	f.folder("/dev/shm", 0o1777)
+	f.mount("tmpfs", "/dev/shm", harmless|syscall.MS_NOEXEC, "size=64m,mode=1777")
+	f.link("/proc/self/fd", "/dev/fd")
+	for fd, name := range []string{"stdin", "stdout", "stderr"} {
+		f.link(fmt.Sprintf("/proc/self/fd/%d", fd), "/dev/"+name)
+	}
+}

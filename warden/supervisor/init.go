@@ -1,0 +1,98 @@
+//go:build unix
+
+// Package supervisor is the process that stays with a container: it makes the
+// container's file system, starts and reaps its processes, keeps their output
+// and their exit status, and relays its port.
+//
+// A supervisor is the same binary as Cloudlet, re-executed with Env set; this
+// package's init takes over and never returns. The package imports nothing but
+// syscall and has an import path that sorts before the third-party ones, so
+// that it runs before the large binary's other initialisation and a supervisor
+// stays small. It outlives Cloudlet, which finds it again by its socket.
+//
+// Protocol: frames as in wire.go. Descriptor 3 is a connection that brings a
+// Setup and takes the answer, descriptor 4 the listening control socket,
+// descriptor 5 (where Setup.Relay) a TCP socket that is bound outside but does
+// not listen yet. A supervisor without a main process ends with its last
+// control connection; one with a main process ends with that process, and at
+// its end no process of the container is left.
+// State: the file "exit" in the container's folder, written when the main
+// process has ended, and the log files below the home.
+// Source: the v1 warden's wshd and its iomux; catatonit and runc's init.
+package supervisor
+
+import "syscall"
+
+// Env is the variable that turns a re-executed binary into a supervisor.
+const Env = "CLOUDLET_SUPERVISOR"
+
+// The descriptors a supervisor is started with, after the standard ones.
+const (
+	setupFD = 3 + iota
+	controlFD
+	relayFD
+)
+
+func init() {
+	if v, ok := syscall.Getenv(Env); !ok || v != "1" {
+		return
+	}
+	syscall.Exit(run())
+}
+
+// run does what a supervisor does until its container has ended, and returns
+// the process's exit status. It stays on the main thread, as every init does:
+// the children's parent-death signal is bound to the thread that forked them.
+func run() int {
+	set, err := readSetup(setupFD)
+	if err != nil {
+		return 2
+	}
+	l, err := newLoop(set)
+	if err != nil {
+		answer(setupFD, KindError, Fault{Text: err.Error()}.encode())
+		return 1
+	}
+	if !answer(setupFD, KindOK, Number(syscall.Getpid()).Encode()) {
+		return 1
+	}
+	return l.run()
+}
+
+// readSetup reads the first frame, blocking: before it there is nothing to do.
+func readSetup(fd int) (Setup, error) {
+	var in []byte
+	buf := make([]byte, 4096)
+	for {
+		n, err := syscall.Read(fd, buf)
+		if err == syscall.EINTR {
+			continue
+		}
+		if err != nil {
+			return Setup{}, err
+		}
+		if n == 0 {
+			return Setup{}, syscall.EPIPE
+		}
+		in = append(in, buf[:n]...)
+		kind, body, _, err := Parse(in)
+		if err == ErrShort {
+			continue
+		}
+		if err != nil {
+			return Setup{}, err
+		}
+		if kind != KindSetup {
+			return Setup{}, ErrMalformed
+		}
+		return DecodeSetup(body)
+	}
+}
+
+// answer writes a frame. Frames of a supervisor are far smaller than a socket's
+// buffer; a peer that does not read them is let go.
+func answer(fd int, kind Kind, body []byte) bool {
+	frame := AppendFrame(nil, kind, body)
+	n, err := syscall.Write(fd, frame)
+	return err == nil && n == len(frame)
+}

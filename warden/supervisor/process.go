@@ -1,0 +1,246 @@
+//go:build unix
+
+package supervisor
+
+import "syscall"
+
+// process is one that the supervisor started.
+type process struct {
+	pid  int
+	conn *conn // where its end is told; nil for the main process
+}
+
+const (
+	errStarted = "the main process was started before"
+	errNoMain  = "there is no main process"
+	errEnding  = "the container is ending"
+)
+
+// start starts the main process with its output in the log files.
+func (l *loop) start(cmd Command) (Number, error) {
+	if l.main != nil {
+		return 0, Fault{CauseStarted, errStarted}
+	}
+	if l.phase != running {
+		return 0, Fault{Text: errEnding}
+	}
+	null, err := syscall.Open("/dev/null", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, wrap("open /dev/null", err)
+	}
+	defer syscall.Close(null)
+	var out, errs [2]int
+	if err := makePipe(&out); err != nil {
+		return 0, wrap("pipe", err)
+	}
+	defer syscall.Close(out[1])
+	if err := makePipe(&errs); err != nil {
+		syscall.Close(out[0])
+		return 0, wrap("pipe", err)
+	}
+	defer syscall.Close(errs[1])
+	pid, err := l.spawn(cmd, [3]int{null, out[1], errs[1]})
+	if err != nil {
+		syscall.Close(out[0])
+		syscall.Close(errs[0])
+		return 0, err
+	}
+	l.main = &process{pid: pid}
+	l.procs[pid] = l.main
+	l.logs = [2]*logFile{l.newLog("stdout.log", out[0]), l.newLog("stderr.log", errs[0])}
+	if l.relay != nil {
+		l.relay.begin()
+	}
+	return Number(pid), nil
+}
+
+// attach starts a further process on the descriptors that came with the request.
+func (l *loop) attach(c *conn, cmd Command) (Number, error) {
+	if len(c.fds) != 3 || c.run != nil {
+		return 0, ErrMalformed
+	}
+	if l.phase != running {
+		return 0, Fault{Text: errEnding}
+	}
+	pid, err := l.spawn(cmd, [3]int(c.fds))
+	if err != nil {
+		return 0, err
+	}
+	c.run = &process{pid: pid, conn: c}
+	l.procs[pid] = c.run
+	return Number(pid), nil
+}
+
+// signal sends a signal to the main process.
+func (l *loop) signal(sig syscall.Signal) error {
+	if l.main == nil {
+		return Fault{CauseNoMain, errNoMain}
+	}
+	if l.procs[l.main.pid] == nil {
+		return nil // it has ended; its number may be somebody else's by now
+	}
+	return syscall.Kill(l.main.pid, sig)
+}
+
+// signalled handles a signal that the supervisor itself was sent.
+func (l *loop) signalled(sig syscall.Signal) {
+	if sig == syscall.SIGTERM {
+		l.stop(Grace)
+		return
+	}
+	l.signal(sig)
+}
+
+// stop sends TERM to all, and has KILL sent after grace.
+func (l *loop) stop(grace int64) {
+	if l.phase == killing {
+		return
+	}
+	if grace <= 0 {
+		l.kill()
+		return
+	}
+	now := nanotime()
+	if l.phase == running {
+		l.phase, l.next = stopping, now+grace
+	} else {
+		l.next = min(l.next, now+grace)
+	}
+	l.killAll(syscall.SIGTERM)
+	l.reap()
+}
+
+// kill sends KILL to all that is left, now and every killEvery until nothing is.
+func (l *loop) kill() {
+	l.phase, l.next = killing, nanotime()+killEvery
+	l.killAll(syscall.SIGKILL)
+	l.reap()
+}
+
+// reap collects ended processes, adopted ones too.
+func (l *loop) reap() {
+	for !l.done {
+		var ws syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &ws, syscall.WNOHANG, nil)
+		if err == syscall.EINTR {
+			continue
+		}
+		if err == syscall.ECHILD && l.phase != running {
+			l.finish()
+		}
+		if err != nil || pid <= 0 {
+			return
+		}
+		l.ended(pid, ws)
+	}
+}
+
+func (l *loop) ended(pid int, ws syscall.WaitStatus) {
+	p := l.procs[pid]
+	delete(l.procs, pid)
+	switch {
+	case p == nil: // an orphan
+	case p == l.main:
+		l.mainEnded(ws)
+	case p.conn != nil:
+		c := p.conn
+		c.run = nil
+		c.send(KindExited, Number(ws).Encode())
+		if c.gone {
+			c.close()
+		}
+	}
+}
+
+// mainEnded keeps the output and the exit status first and ends the rest then,
+// so that both are there even if something cannot be killed.
+func (l *loop) mainEnded(ws syscall.WaitStatus) {
+	for _, g := range l.logs {
+		g.drain()
+	}
+	l.writeExit(ws)
+	l.kill()
+}
+
+// finish is reached when no process is left.
+func (l *loop) finish() {
+	for _, g := range l.logs {
+		if g != nil {
+			g.drain()
+		}
+	}
+	l.done = true
+}
+
+// writeExit writes status, signal, time (Unix nanoseconds) and the bytes of
+// output that could not be kept, in one line.
+func (l *loop) writeExit(ws syscall.WaitStatus) {
+	status, signal := ws.ExitStatus(), 0
+	if ws.Signaled() {
+		signal = int(ws.Signal())
+		status = 128 + signal
+	}
+	var now syscall.Timeval
+	syscall.Gettimeofday(&now)
+	nanos := int64(now.Sec)*second + int64(now.Usec)*1000
+	line := itoa(int64(status)) + " " + itoa(int64(signal)) + " " + itoa(nanos) + " " + itoa(l.logs[0].lost+l.logs[1].lost) + "\n"
+	fd, err := l.folder.open("exit.new", syscall.O_WRONLY|syscall.O_CREAT|syscall.O_TRUNC|syscall.O_CLOEXEC, 0o600)
+	if err != nil {
+		return
+	}
+	_, err = syscall.Write(fd, []byte(line))
+	syscall.Close(fd)
+	if err == nil {
+		l.folder.rename("exit.new", "exit")
+	}
+}
+
+// find looks a program up as execvp does, in the container's file system.
+func find(name string, env []string, dir string) (string, error) {
+	if contains(name, '/') {
+		return name, nil
+	}
+	for _, d := range split(lookup(env, "PATH"), ':') {
+		path := d + "/" + name
+		if d == "" || d[0] != '/' {
+			path = dir + "/" + path
+		}
+		var st syscall.Stat_t
+		if syscall.Stat(path, &st) == nil && st.Mode&syscall.S_IFMT == syscall.S_IFREG && st.Mode&0o111 != 0 {
+			return path, nil
+		}
+	}
+	return "", Fault{Text: name + ": no such program in PATH"}
+}
+
+// lookup gives the last value of a variable, which is the one that counts.
+func lookup(env []string, name string) string {
+	for i := len(env) - 1; i >= 0; i-- {
+		if e := env[i]; len(e) > len(name) && e[len(name)] == '=' && e[:len(name)] == name {
+			return e[len(name)+1:]
+		}
+	}
+	return ""
+}
+
+func contains(s string, c byte) bool {
+	for i := range len(s) {
+		if s[i] == c {
+			return true
+		}
+	}
+	return false
+}
+
+func split(s string, sep byte) []string {
+	var l []string
+	for s != "" {
+		i := 0
+		for i < len(s) && s[i] != sep {
+			i++
+		}
+		l = append(l, s[:i])
+		s = s[min(i+1, len(s)):]
+	}
+	return l
+}

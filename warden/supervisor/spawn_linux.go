@@ -1,0 +1,237 @@
+package supervisor
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+// From linux/prctl.h, linux/close_range.h and linux/resource.h.
+const (
+	prSetPdeathsig     = 1
+	prSetDumpable      = 4
+	prCapBSetDrop      = 24
+	prSetChildReaper   = 36
+	prSetNoNewPrivs    = 38
+	prCapAmbient       = 47
+	prAmbientClearAll  = 4
+	rlimitNProc        = 6
+	sysCloseRange      = 436
+	closeRangeCloexec  = 4
+	lastCapability     = 63
+	oomScore           = "500" // apps go before Cloudlet when memory runs out
+	oomScoreFile       = "/proc/self/oom_score_adj"
+	exitChildFailed    = 253
+	maxLimits          = 3
+	firstInheritableFD = 3
+)
+
+type limit struct {
+	which uintptr
+	value syscall.Rlimit
+}
+
+// image is all that a child needs between fork and exec, made before the fork.
+type image struct {
+	path, dir *byte
+	argv, env **byte
+	files     [3]int
+	pipe      int // takes the error number where the child fails
+	owner     int
+	parent    int // 0: no parent-death signal
+	limits    [maxLimits]limit
+	nlimits   int
+	oomFile   *byte
+	oomText   [len(oomScore)]byte
+}
+
+//go:linkname beforeFork syscall.runtime_BeforeFork
+func beforeFork()
+
+//go:linkname afterFork syscall.runtime_AfterFork
+func afterFork()
+
+//go:linkname afterForkInChild syscall.runtime_AfterForkInChild
+func afterForkInChild()
+
+// spawn starts a process in a session of its own. syscall.ForkExec cannot set
+// limits, nor take away capabilities and the way to new privileges, hence the
+// fork of its own; that does not share memory with the child as the
+// standard library's does, so that the child may simply return from calls.
+func (l *loop) spawn(cmd Command, files [3]int) (int, error) {
+	img, err := l.image(cmd, files)
+	if err != nil {
+		return 0, err
+	}
+	var p [2]int
+	if err := makePipe(&p); err != nil {
+		return 0, wrap("pipe", err)
+	}
+	defer syscall.Close(p[0])
+	img.pipe = p[1]
+	pid, errno := forkExec(img)
+	syscall.Close(p[1])
+	if errno != 0 {
+		return 0, wrap("fork", errno)
+	}
+	if errno := childError(p[0]); errno != 0 {
+		for {
+			if _, err := syscall.Wait4(pid, nil, 0, nil); err != syscall.EINTR {
+				break
+			}
+		}
+		return 0, wrap(cmd.Args[0], errno)
+	}
+	return pid, nil
+}
+
+// childError reads what the child wrote when it failed; the pipe is just
+// closed when exec succeeds.
+func childError(fd int) syscall.Errno {
+	var e syscall.Errno
+	b := (*[unsafe.Sizeof(e)]byte)(unsafe.Pointer(&e))[:]
+	for {
+		n, err := syscall.Read(fd, b)
+		if err == syscall.EINTR {
+			continue
+		}
+		if err != nil || n != len(b) {
+			return 0
+		}
+		return e
+	}
+}
+
+func (l *loop) image(cmd Command, files [3]int) (*image, error) {
+	path, err := find(cmd.Args[0], cmd.Env, cmd.Dir)
+	if err != nil {
+		return nil, err
+	}
+	img := &image{files: files, owner: l.set.Owner}
+	if img.path, err = syscall.BytePtrFromString(path); err != nil {
+		return nil, err
+	}
+	if img.dir, err = syscall.BytePtrFromString(cmd.Dir); err != nil {
+		return nil, err
+	}
+	argv, err := syscall.SlicePtrFromStrings(cmd.Args)
+	if err != nil {
+		return nil, err
+	}
+	env, err := syscall.SlicePtrFromStrings(cmd.Env)
+	if err != nil {
+		return nil, err
+	}
+	img.argv, img.env = &argv[0], &env[0]
+	img.oomFile, _ = syscall.BytePtrFromString(oomScoreFile)
+	copy(img.oomText[:], oomScore)
+	if !l.set.Isolated {
+		img.parent = syscall.Getpid() // a namespace dies with its process 1 anyway
+	}
+	l.limits(img)
+	return img, nil
+}
+
+// limits computes the resource limits: never above what is allowed, and a limit
+// of processes only where it counts for this container's user alone.
+func (l *loop) limits(img *image) {
+	add := func(which uintptr, n uint64) {
+		img.limits[img.nlimits] = limit{which, syscall.Rlimit{Cur: n, Max: n}}
+		img.nlimits++
+	}
+	add(syscall.RLIMIT_CORE, 0)
+	files := l.files
+	if n := l.set.Limits.Files; n != 0 {
+		n = min(n, files.Max)
+		files = syscall.Rlimit{Cur: n, Max: n}
+	}
+	img.limits[img.nlimits] = limit{syscall.RLIMIT_NOFILE, files}
+	img.nlimits++
+	if n := l.set.Limits.Processes; n != 0 && l.set.Owner >= 0 {
+		add(rlimitNProc, n)
+	}
+}
+
+// forkExec forks and, in the child, becomes the image. Between fork and exec
+// the child has one thread of a runtime that had several: it must not call
+// anything that may grow the stack, allocate or be scheduled, hence only raw
+// system calls, as in the standard library's forkAndExecInChild1.
+//
+//go:norace
+//go:noinline
+func forkExec(img *image) (int, syscall.Errno) {
+	var (
+		pid, fd uintptr
+		i       int
+		errno   syscall.Errno
+	)
+	beforeFork()
+	pid, _, errno = syscall.RawSyscall6(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
+	if errno != 0 || pid != 0 {
+		afterFork()
+		return int(pid), errno
+	}
+
+	if _, _, errno = syscall.RawSyscall(syscall.SYS_SETSID, 0, 0, 0); errno != 0 {
+		goto failed
+	}
+	afterForkInChild()
+	// Best effort: a child that keeps its parent's score is no reason to fail.
+	fd, _, errno = syscall.RawSyscall6(syscall.SYS_OPENAT, 0, uintptr(unsafe.Pointer(img.oomFile)), syscall.O_WRONLY|syscall.O_CLOEXEC, 0, 0, 0)
+	if errno == 0 {
+		syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(&img.oomText[0])), uintptr(len(img.oomText)))
+	}
+	for i = 0; i < len(img.files); i++ {
+		// All descriptors here are above 2, so none is overwritten before its turn.
+		if _, _, errno = syscall.RawSyscall(syscall.SYS_DUP3, uintptr(img.files[i]), uintptr(i), 0); errno != 0 {
+			goto failed
+		}
+	}
+	syscall.RawSyscall(sysCloseRange, firstInheritableFD, uintptr(^uint32(0)), closeRangeCloexec)
+	for i = 0; i < img.nlimits; i++ {
+		if _, _, errno = syscall.RawSyscall6(syscall.SYS_PRLIMIT64, 0, img.limits[i].which, uintptr(unsafe.Pointer(&img.limits[i].value)), 0, 0, 0); errno != 0 {
+			goto failed
+		}
+	}
+	if _, _, errno = syscall.RawSyscall6(syscall.SYS_PRCTL, prSetNoNewPrivs, 1, 0, 0, 0, 0); errno != 0 {
+		goto failed
+	}
+	if img.owner >= 0 {
+		syscall.RawSyscall6(syscall.SYS_PRCTL, prCapAmbient, prAmbientClearAll, 0, 0, 0, 0)
+		for i = 0; i <= lastCapability; i++ {
+			if _, _, errno = syscall.RawSyscall6(syscall.SYS_PRCTL, prCapBSetDrop, uintptr(i), 0, 0, 0, 0); errno != 0 {
+				break
+			}
+		}
+		if errno != 0 && errno != syscall.EINVAL { // EINVAL: a capability that this kernel does not have
+			goto failed
+		}
+		if _, _, errno = syscall.RawSyscall(syscall.SYS_SETGROUPS, 0, 0, 0); errno != 0 {
+			goto failed
+		}
+		if _, _, errno = syscall.RawSyscall(syscall.SYS_SETRESGID, uintptr(img.owner), uintptr(img.owner), uintptr(img.owner)); errno != 0 {
+			goto failed
+		}
+		if _, _, errno = syscall.RawSyscall(syscall.SYS_SETRESUID, uintptr(img.owner), uintptr(img.owner), uintptr(img.owner)); errno != 0 {
+			goto failed
+		}
+	}
+	if img.parent != 0 {
+		// After the change of user, which would undo it.
+		if _, _, errno = syscall.RawSyscall6(syscall.SYS_PRCTL, prSetPdeathsig, uintptr(syscall.SIGKILL), 0, 0, 0, 0); errno != 0 {
+			goto failed
+		}
+		if pid, _, _ = syscall.RawSyscall(syscall.SYS_GETPPID, 0, 0, 0); pid != uintptr(img.parent) {
+			goto failed
+		}
+	}
+	if _, _, errno = syscall.RawSyscall(syscall.SYS_CHDIR, uintptr(unsafe.Pointer(img.dir)), 0, 0); errno != 0 {
+		goto failed
+	}
+	_, _, errno = syscall.RawSyscall(syscall.SYS_EXECVE, uintptr(unsafe.Pointer(img.path)), uintptr(unsafe.Pointer(img.argv)), uintptr(unsafe.Pointer(img.env)))
+
+failed:
+	syscall.RawSyscall(syscall.SYS_WRITE, uintptr(img.pipe), uintptr(unsafe.Pointer(&errno)), unsafe.Sizeof(errno))
+	for {
+		syscall.RawSyscall(syscall.SYS_EXIT, exitChildFailed, 0, 0)
+	}
+}

@@ -1,0 +1,30 @@
+//go:build unix && !linux
+
+package supervisor
+
+import "syscall"
+
+// spawn starts a process in a session of its own.
+func (l *loop) spawn(cmd Command, files [3]int) (int, error) {
+	path, err := find(cmd.Args[0], cmd.Env, cmd.Dir)
+	if err != nil {
+		return 0, err
+	}
+	pid, err := syscall.ForkExec(path, cmd.Args, &syscall.ProcAttr{
+		Dir:   cmd.Dir,
+		Env:   append([]string{}, cmd.Env...),
+		Files: []uintptr{uintptr(files[0]), uintptr(files[1]), uintptr(files[2])},
+		Sys:   &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		return 0, wrap(cmd.Args[0], err)
+	}
+	return pid, nil
+}
+
+func prepare(set Setup) error {
+	if len(set.Steps) > 0 || set.Owner >= 0 {
+		return syscall.ENOTSUP
+	}
+	return nil
+}

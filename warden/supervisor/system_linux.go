@@ -1,0 +1,15 @@
+package supervisor
+
+import "syscall"
+
+func makePipe(p *[2]int) error { return syscall.Pipe2(p[:], syscall.O_CLOEXEC) }
+
+func accept(fd int) (int, error) {
+	n, _, err := syscall.Accept4(fd, syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK)
+	return n, err
+}
+
+func receive(fd int, p, oob []byte) (n, oobn int, err error) {
+	n, oobn, _, _, err = syscall.Recvmsg(fd, p, oob, syscall.MSG_CMSG_CLOEXEC|syscall.MSG_DONTWAIT)
+	return n, oobn, err
+}
