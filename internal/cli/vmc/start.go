@@ -1,0 +1,315 @@
+package vmc
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"cloudlet/controller/api"
+)
+
+const (
+	firstPoll = 100 * time.Millisecond
+	lastPoll  = time.Second
+	// patience is how long a start may take before the user is told to look at the logs.
+	patience = 2 * time.Minute
+	// dots are printed for so many seconds where there is no staging log.
+	dots = 45
+	// logGrace and noLogGrace are how long the end of the log is awaited when staging
+	// has ended: with a log it comes at once; without one there was nothing to stage.
+	logGrace   = 2 * time.Second
+	noLogGrace = 50 * time.Millisecond
+)
+
+func startCommand(ctx context.Context, s *session, args []string) error {
+	return s.forEach(args, func(name string) error {
+		c, app, err := s.app(ctx, name)
+		if err != nil {
+			return err
+		}
+		return s.start(ctx, c, app, nil)
+	})
+}
+
+func stopCommand(ctx context.Context, s *session, args []string) error {
+	names, err := s.names(args)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Backward(names) { // what others depend on goes last
+		c, app, err := s.app(ctx, name)
+		if err != nil {
+			return err
+		}
+		if err := s.stop(ctx, c, app); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func restartCommand(ctx context.Context, s *session, args []string) error {
+	return s.forEach(args, func(name string) error {
+		c, app, err := s.app(ctx, name)
+		if err != nil {
+			return err
+		}
+		return s.restart(ctx, c, app)
+	})
+}
+
+func (s *session) stop(ctx context.Context, c *api.Client, app api.App) error {
+	if app.State == api.Stopped {
+		s.say("Application '%s' already stopped", app.Name)
+		return nil
+	}
+	return s.step(fmt.Sprintf("Stopping Application '%s'", app.Name), func() error {
+		req := app.Request()
+		state := api.Stopped
+		req.State = &state
+		return c.UpdateApp(ctx, app.Name, req)
+	})
+}
+
+func (s *session) restart(ctx context.Context, c *api.Client, app api.App) error {
+	if err := s.stop(ctx, c, app); err != nil {
+		return err
+	}
+	app, err := c.App(ctx, app.Name)
+	if err != nil {
+		return err
+	}
+	return s.start(ctx, c, app, nil)
+}
+
+// restartIfStarted lets a running app see what was changed.
+func (s *session) restartIfStarted(ctx context.Context, c *api.Client, app api.App) error {
+	if app.State != api.Started {
+		return nil
+	}
+	app, err := c.App(ctx, app.Name) // the change gave it another version
+	if err != nil {
+		return err
+	}
+	return s.restart(ctx, c, app)
+}
+
+// start stages the app if need be, starts it, and waits until all instances run. What
+// change does to the request, if not nil, goes along.
+func (s *session) start(ctx context.Context, c *api.Client, app api.App, change func(*api.AppRequest)) error {
+	if app.State == api.Started {
+		s.say("Application '%s' already started", app.Name)
+		return nil
+	}
+	req := app.Request()
+	state, console := api.Started, app.Staging.Model == "rails3"
+	req.State, req.Console, req.Debug = &state, &console, nil
+	if change != nil {
+		change(&req)
+	}
+	if s.opts.debug != "" {
+		if err := s.checkDebug(ctx, c, app); err != nil {
+			return err
+		}
+		req.Debug = &s.opts.debug
+	}
+	before, err := crashed(ctx, c, app.Name)
+	if err != nil {
+		return err
+	}
+	if err := s.stage(ctx, c, app.Name, req); err != nil {
+		return err
+	}
+	return s.awaitRunning(ctx, c, app.Name, before)
+}
+
+// checkDebug tells whether the runtime can be debugged that way.
+func (s *session) checkDebug(ctx context.Context, c *api.Client, app api.App) error {
+	runtimes, err := c.Runtimes(ctx)
+	if err != nil {
+		return err
+	}
+	modes := runtimes[app.Staging.Stack].DebugModes
+	if slices.Contains(modes, s.opts.debug) {
+		return nil
+	}
+	hint := "Its runtime has no debug modes; start it without --debug."
+	if len(modes) > 0 {
+		hint = "Available modes: " + strings.Join(modes, ", ")
+	}
+	return &problem{text: fmt.Sprintf("Application '%s' cannot start in '%s' mode", app.Name, s.opts.debug), hint: hint}
+}
+
+// crashed are the instances that are known to have crashed. Comparing them with those
+// of later tells new crashes without trusting two clocks to agree.
+func crashed(ctx context.Context, c *api.Client, name string) (map[string]bool, error) {
+	list, err := c.Crashes(ctx, name)
+	ids := map[string]bool{}
+	for _, crash := range list {
+		ids[crash.Instance] = true
+	}
+	return ids, err
+}
+
+// stage sends a change that may make the server stage the app, and shows the log of
+// that meanwhile; on servers without one, a dot a second.
+func (s *session) stage(ctx context.Context, c *api.Client, name string, req api.AppRequest) error {
+	what := fmt.Sprintf("Staging Application '%s': ", name)
+	fmt.Fprint(s.out, what)
+	done := make(chan error, 1)
+	go func() { done <- c.UpdateApp(ctx, name, req) }()
+
+	follow, stop := context.WithCancel(ctx)
+	defer stop()
+	log := followStaging(follow, c, name)
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+
+	var err error
+	lines, ticks := 0, 0
+	for done != nil || log != nil {
+		select {
+		case line, ok := <-log:
+			if !ok {
+				log = nil
+				continue
+			}
+			if lines++; lines == 1 {
+				s.say("")
+			}
+			s.say("  %s", line)
+		case err = <-done:
+			done = nil
+			grace := logGrace
+			if lines == 0 {
+				grace = noLogGrace
+			}
+			defer time.AfterFunc(grace, stop).Stop()
+		case <-second.C:
+			if ticks++; log == nil && lines == 0 && ticks <= dots {
+				fmt.Fprint(s.out, ".")
+			}
+		}
+	}
+	switch {
+	case err != nil && lines == 0:
+		s.say("")
+	case err == nil && lines > 0:
+		fmt.Fprint(s.out, what)
+	}
+	if err == nil {
+		s.good("OK")
+	}
+	return err
+}
+
+// followStaging sends the lines of the staging that is about to begin and then closes
+// the channel; at once on a server that has no such log.
+func followStaging(ctx context.Context, c *api.Client, name string) <-chan string {
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		rc, err := c.StagingLog(ctx, name)
+		if err != nil {
+			return
+		}
+		defer rc.Close()
+		sc := bufio.NewScanner(rc)
+		sc.Buffer(nil, 1<<20)
+		for sc.Scan() {
+			select {
+			case lines <- strings.TrimRight(sc.Text(), "\r"):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return lines
+}
+
+// awaitRunning returns when all instances run, or when one has crashed.
+func (s *session) awaitRunning(ctx context.Context, c *api.Client, name string, before map[string]bool) error {
+	fmt.Fprintf(s.out, "Starting Application '%s': ", name)
+	begun, wait := time.Now(), firstPoll
+	for {
+		app, err := c.App(ctx, name)
+		if err != nil {
+			s.say("")
+			return err
+		}
+		if isUp(app) {
+			s.good("OK")
+			s.sayURLs(c.Target, app)
+			return nil
+		}
+		if err := s.checkStart(ctx, c, app, before, time.Since(begun)); err != nil {
+			s.say("")
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			s.say("")
+			return ctx.Err()
+		case <-time.After(wait):
+			wait = min(wait*3/2, lastPoll)
+		}
+	}
+}
+
+// isUp tells that all instances run; one that waits for a debugger counts.
+func isUp(app api.App) bool {
+	if app.State != api.Started {
+		return false
+	}
+	if d := app.Meta.Debug; d != nil && *d == "suspend" {
+		return true
+	}
+	return app.RunningInstances != nil && *app.RunningInstances == app.Instances
+}
+
+// checkStart finds out why a start will not succeed any more.
+func (s *session) checkStart(ctx context.Context, c *api.Client, app api.App, before map[string]bool, took time.Duration) error {
+	if app.State != api.Started {
+		return fail("`vmc start "+app.Name+"` starts it.", "Application [%s] was stopped meanwhile", app.Name)
+	}
+	now, err := c.Crashes(ctx, app.Name)
+	if err != nil {
+		return err
+	}
+	for _, crash := range now {
+		if !before[crash.Instance] {
+			return failedStart(ctx, c, app, crash.Instance)
+		}
+	}
+	if took < patience {
+		return nil
+	}
+	return &problem{
+		text: "Application is taking too long to start, check your logs",
+		hint: fmt.Sprintf("%s`vmc logs %[2]s` shows them, `vmc instances %[2]s` how far it is; it may start yet.",
+			tails(ctx, c, app.Name, "0"), app.Name),
+	}
+}
+
+// failedStart shows what the crashed instance said, and what to do next.
+func failedStart(ctx context.Context, c *api.Client, app api.App, instance string) error {
+	logs := tails(ctx, c, app.Name, instance)
+	if logs == "" {
+		logs = "It ended without any output.\n"
+	}
+	next := fmt.Sprintf("Correct it and `vmc push %[1]s` again; `vmc crashlogs %[1]s` shows all of the logs.", app.Name)
+	if len(app.URIs) > 0 {
+		next = "An application with a URL has to keep running and to listen on the port in $VCAP_APP_PORT.\n" + next
+	}
+	return fail(logs+next, "Application [%s] failed to start, logs information below.", app.Name)
+}
+
+// sayURLs ends a start with where to look at it.
+func (s *session) sayURLs(target string, app api.App) {
+	for _, uri := range app.URIs {
+		s.say("  %s", address(target, uri))
+	}
+}

@@ -1,0 +1,247 @@
+package vmc
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/term"
+)
+
+// terminal is the dialogue with the user: results and status lines on out, questions
+// and errors on err.
+type terminal struct {
+	in       *bufio.Reader
+	keyboard *os.File // in, where it is a terminal
+	out, err io.Writer
+	colors   bool
+	redraws  bool // out is a terminal, where a line may be written over
+	never    bool // -n: never ask
+}
+
+func newTerminal(std Streams, opts options) *terminal {
+	t := &terminal{in: bufio.NewReader(strings.NewReader("")), out: std.Out, err: std.Err, never: opts.noPrompt}
+	if std.In != nil {
+		t.in = bufio.NewReader(std.In)
+		t.keyboard = asTerminal(std.In)
+	}
+	t.redraws = asTerminal(std.Out) != nil
+	t.colors = t.redraws && !opts.noColor && std.Env("NO_COLOR") == ""
+	if opts.quiet {
+		t.out, t.redraws = io.Discard, false
+	}
+	return t
+}
+
+// asTerminal is the file behind a stream, if it is a terminal.
+func asTerminal(stream any) *os.File {
+	if f, ok := stream.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return f
+	}
+	return nil
+}
+
+const (
+	red   = "31"
+	green = "32"
+)
+
+func (t *terminal) color(code, text string) string {
+	if !t.colors {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+// say prints a line of the result.
+func (t *terminal) say(format string, args ...any) { fmt.Fprintf(t.out, format+"\n", args...) }
+
+// good prints a line that says that it worked.
+func (t *terminal) good(format string, args ...any) {
+	fmt.Fprintln(t.out, t.color(green, fmt.Sprintf(format, args...)))
+}
+
+// step prints what is being done and, once it is, OK.
+func (t *terminal) step(what string, do func() error) error {
+	fmt.Fprint(t.out, what+": ")
+	if err := do(); err != nil {
+		fmt.Fprintln(t.out)
+		return err
+	}
+	t.good("OK")
+	return nil
+}
+
+// progress writes a percentage over the line that begins with what; only on terminals.
+func (t *terminal) progress(what string, done, total int64) {
+	if t.redraws && total > 0 {
+		fmt.Fprintf(t.out, "\r%s: %d%%\x1b[K", what, done*100/total)
+	}
+}
+
+// rewind begins the line of a step again, over its progress.
+func (t *terminal) rewind(what string) {
+	if t.redraws {
+		fmt.Fprintf(t.out, "\r%s: \x1b[K", what)
+	}
+}
+
+// printJSON prints an API body.
+func (t *terminal) printJSON(v any) error {
+	enc := json.NewEncoder(t.out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// mayAsk tells that somebody sits there to answer.
+func (t *terminal) mayAsk() bool { return t.keyboard != nil && !t.never }
+
+// errNoAnswer is what a question gets when nobody can answer it.
+var errNoAnswer = errors.New("no answer")
+
+// ask asks for a line. Where nobody can be asked the default is taken; where there is
+// none, a line of the input is, unless -n forbids it: then it is errNoAnswer.
+func (t *terminal) ask(ctx context.Context, question, preset string) (string, error) {
+	if preset != "" && !t.mayAsk() {
+		return preset, nil
+	}
+	if t.never {
+		return "", errNoAnswer
+	}
+	if t.keyboard != nil {
+		fmt.Fprint(t.err, question+defaultMark(preset)+": ")
+	}
+	line, err := t.line(ctx)
+	if line == "" {
+		line = preset
+	}
+	if line == "" && err == nil && t.keyboard != nil {
+		return t.ask(ctx, question, preset)
+	}
+	if line == "" && (err == nil || errors.Is(err, io.EOF)) {
+		err = errNoAnswer
+	}
+	return line, err
+}
+
+func defaultMark(preset string) string {
+	if preset == "" {
+		return ""
+	}
+	return " [" + preset + "]"
+}
+
+// confirm asks a question to answer with yes or no.
+func (t *terminal) confirm(ctx context.Context, question string, preset bool) (bool, error) {
+	mark := "yN"
+	if preset {
+		mark = "Yn"
+	}
+	for {
+		answer, err := t.ask(ctx, question, mark)
+		if err != nil {
+			return false, err
+		}
+		switch strings.ToLower(answer) {
+		case "y", "yes":
+			return true, nil
+		case "n", "no":
+			return false, nil
+		case "yn":
+			return preset, nil
+		}
+		fmt.Fprintln(t.err, "Unknown answer, please try again!")
+	}
+}
+
+// choose lets one of several be chosen by number, text or the beginning of the text.
+func (t *terminal) choose(ctx context.Context, question string, choices []string) (string, error) {
+	if t.keyboard != nil && !t.never {
+		for i, c := range choices {
+			fmt.Fprintf(t.err, "%d: %s\n", i+1, c)
+		}
+	}
+	for {
+		answer, err := t.ask(ctx, question, "")
+		if err != nil {
+			return "", err
+		}
+		if c, ok := match(answer, choices); ok {
+			return c, nil
+		}
+		fmt.Fprintln(t.err, "Unknown answer, please try again!")
+	}
+}
+
+func match(answer string, choices []string) (string, bool) {
+	if n, err := strconv.Atoi(answer); err == nil && n >= 1 && n <= len(choices) {
+		return choices[n-1], true
+	}
+	found := ""
+	for _, c := range choices {
+		if strings.EqualFold(c, answer) {
+			return c, true
+		}
+		if len(answer) <= len(c) && strings.EqualFold(c[:len(answer)], answer) {
+			if found != "" {
+				return "", false
+			}
+			found = c
+		}
+	}
+	return found, found != ""
+}
+
+// password asks without showing what is typed.
+func (t *terminal) password(ctx context.Context, question string) (string, error) {
+	if t.keyboard == nil || t.never {
+		return t.ask(ctx, question, "")
+	}
+	fmt.Fprint(t.err, question+": ")
+	fd := int(t.keyboard.Fd())
+	before, err := term.GetState(fd)
+	if err != nil {
+		return "", err
+	}
+	typed, err := await(ctx, func() (string, error) {
+		b, err := term.ReadPassword(fd)
+		return string(b), err
+	})
+	if ctx.Err() != nil {
+		err = errors.Join(err, term.Restore(fd, before)) // or the shell would not echo either
+	}
+	fmt.Fprintln(t.err)
+	return typed, err
+}
+
+// line reads one line, without its end.
+func (t *terminal) line(ctx context.Context) (string, error) {
+	line, err := await(ctx, func() (string, error) { return t.in.ReadString('\n') })
+	return strings.TrimSpace(line), err
+}
+
+// await returns early when ctx ends: a read from a terminal cannot be interrupted.
+func await(ctx context.Context, read func() (string, error)) (string, error) {
+	type result struct {
+		text string
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		text, err := read()
+		done <- result{text, err}
+	}()
+	select {
+	case r := <-done:
+		return r.text, r.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}

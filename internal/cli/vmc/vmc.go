@@ -1,0 +1,166 @@
+// Package vmc is the command line of Cloud Foundry v1's users: `vmc push` and all that
+// goes with it.
+//
+// Protocol: the v1 REST API, through controller/api, against Cloudlet or any other v1
+// cloud; where a command uses a route that only Cloudlet has, it goes on without it. For
+// the owner of a cloud on this machine it fetches a token over the operator channel.
+// State: ~/.vmc_target, ~/.vmc_token, ~/.vmc_instances and ~/.vmc_aliases, as the
+// original keeps them, so that both may be used side by side.
+// Source: vmc 0.3.23; commands, options, texts and layouts are its own. What is not:
+// detection knows static web sites and Procfiles, push says what it does instead of
+// asking, and errors go to stderr with the next step under them.
+package vmc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"cloudlet/controller/api"
+)
+
+// Version is the vmc whose commands these are.
+const Version = "0.3.23"
+
+// Streams are what a command has of the world around it.
+type Streams struct {
+	In       io.Reader // nil: nobody to ask
+	Out, Err io.Writer
+	Env      func(string) string // nil: the process's own
+	Dir      string              // the working folder; empty: the process's own
+}
+
+// Run executes one command line, without its "vmc", and returns the exit status: 0 or 1.
+func Run(ctx context.Context, args []string, std Streams) int {
+	if std.Env == nil {
+		std.Env = os.Getenv
+	}
+	opts, words, err := parse(args)
+	s := newSession(std, opts)
+	if err == nil {
+		err = s.dispatch(ctx, words)
+	}
+	if err != nil {
+		s.report(ctx, err)
+		return 1
+	}
+	return 0
+}
+
+// dispatch finds the command and runs it.
+func (s *session) dispatch(ctx context.Context, words []string) error {
+	switch {
+	case s.opts.list:
+		s.optionHelp()
+		return nil
+	case s.opts.version && len(words) == 0:
+		return versionCommand(ctx, s, nil)
+	case len(words) == 0 && s.opts.help:
+		return helpCommand(ctx, s, nil)
+	case len(words) == 0:
+		s.say("%s", basicUsage)
+		return nil
+	case s.opts.help:
+		return helpCommand(ctx, s, words[:1])
+	}
+	c := findCommand(s.files.alias(words[0]))
+	if c == nil {
+		return &problem{text: fmt.Sprintf("vmc: Unknown command [%s]", words[0]), hint: basicUsage}
+	}
+	if err := c.check(words[1:]); err != nil {
+		return err
+	}
+	if err := c.run(ctx, s, words[1:]); err != nil {
+		return err
+	}
+	if !c.raw {
+		s.say("") // every command ends with an empty line
+	}
+	return nil
+}
+
+// problem is an error in the words the user reads, and what to do about it.
+type problem struct {
+	text, hint string
+	cause      error
+}
+
+func (p *problem) Error() string { return p.text }
+
+// Unwrap is the error that this one explains, if any.
+func (p *problem) Unwrap() error { return p.cause }
+
+// fail is a problem that begins as vmc's do.
+func fail(hint, format string, args ...any) error {
+	return &problem{text: "Error: " + fmt.Sprintf(format, args...), hint: hint}
+}
+
+// report prints an error and, below it, the next step.
+func (s *session) report(ctx context.Context, err error) {
+	text, hint := s.explain(ctx, err)
+	fmt.Fprintln(s.err, s.color(red, text))
+	if hint != "" {
+		fmt.Fprintln(s.err, hint)
+	}
+}
+
+func (s *session) explain(ctx context.Context, err error) (text, hint string) {
+	var p *problem
+	var fault *api.Fault
+	var away *api.Unreachable
+	switch {
+	case ctx.Err() != nil:
+		return "Interrupted.", ""
+	case errors.As(err, &p):
+		return p.text, p.hint
+	case errors.As(err, &fault):
+		return fault.Error(), hintFor(fault)
+	case errors.As(err, &away):
+		return unreachable(away)
+	case errors.Is(err, context.DeadlineExceeded):
+		return "Error: " + s.files.target() + " took the request but does not answer.", "Look at the log of the cloud."
+	default:
+		return "Error: " + err.Error(), ""
+	}
+}
+
+func unreachable(u *api.Unreachable) (text, hint string) {
+	if strings.Contains(u.Target, "localhost") || strings.Contains(u.Target, "127.0.0.1") {
+		return fmt.Sprintf("Cannot reach %s: is `cloudlet up` running?", u.Target),
+			"Start it with `cloudlet up`, or choose another cloud with `vmc target URL`."
+	}
+	cause := u.Err
+	for next := errors.Unwrap(cause); next != nil; next = errors.Unwrap(next) {
+		cause = next
+	}
+	return fmt.Sprintf("Cannot reach %s: %v", u.Target, cause), "Check the address: `vmc target` shows it, `vmc target URL` changes it."
+}
+
+// hintFor is the server's own hint, or ours where it has none.
+func hintFor(f *api.Fault) string {
+	if f.Hint != "" {
+		return f.Hint
+	}
+	for _, h := range []struct {
+		fault *api.Fault
+		hint  string
+	}{
+		{api.LockingError, "Somebody else changed it at the same moment: try again."},
+		{api.Forbidden, "`vmc user` shows whose rights these are, `vmc login` changes that."},
+		{api.AppNotFound, "`vmc apps` lists the applications there are."},
+		{api.AppStopped, "Start it first: `vmc start NAME`."},
+		{api.NotEnoughMemory, "`vmc info` shows what is in use; stop something or ask for less with --mem."},
+		{api.TooManyApps, "Delete one that is no longer needed: `vmc apps`, `vmc delete NAME`."},
+		{api.URITaken, "Choose another one with --url."},
+		{api.URIInvalid, "A URL is a host name such as hello.localhost, without path."},
+		{api.ExternalURIs, "Choose a URL below the domain of the target."},
+	} {
+		if errors.Is(f, h.fault) {
+			return h.hint
+		}
+	}
+	return ""
+}
