@@ -28,9 +28,9 @@ type Container struct {
 	dir  string
 	done chan struct{}
 
-	conn     net.Conn // open as long as the supervisor lives; nil if it was dead when found
-	released chan struct{}
-	release  sync.Once
+	conn      net.Conn // open as long as the supervisor lives; nil if it was dead when found
+	released  chan struct{}
+	letGoOnce sync.Once
 
 	rec     record // does not change; the limits in force are below
 	mu      sync.Mutex
@@ -59,29 +59,33 @@ func (p *Pool) adopt(ctx context.Context, dir string) (*Container, error) {
 	c := newContainer(p, r, dir)
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	conn, err := dial(ctx, dir)
-	if err == nil {
-		defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
-		if err = send(conn, supervisor.KindWatch, nil); err == nil {
-			var main supervisor.Number
-			_, main, err = receive(conn)
-			c.leads(main)
-		}
-		err = goneIfEnded(err)
-	}
-	if err != nil {
-		if conn != nil {
-			conn.Close()
-		}
-		if !errors.Is(err, ErrGone) {
-			return nil, err
-		}
+	switch conn, main, err := attach(ctx, dir); {
+	case err == nil:
+		c.conn = conn
+		c.leads(main)
+		go c.watch()
+	case errors.Is(err, ErrGone):
 		c.ended()
-		return c, nil
+	default:
+		return nil, err
 	}
-	c.conn = conn
-	go c.watch()
 	return c, nil
+}
+
+// attach gives a connection that tells the end of a supervisor, and the main
+// process's number, 0 before it was started.
+func attach(ctx context.Context, dir string) (*net.UnixConn, supervisor.Number, error) {
+	conn, err := dial(ctx, dir)
+	if err != nil {
+		return nil, 0, err
+	}
+	stop := deadline(ctx, conn)
+	main, err := ask(conn, supervisor.KindWatch, nil)
+	if !stop() || err != nil {
+		conn.Close()
+		return nil, 0, either(ctx.Err(), err)
+	}
+	return conn, main, nil
 }
 
 // watch waits for the end of the supervisor, which is the container's.
@@ -132,7 +136,7 @@ func (c *Container) follows(pid supervisor.Number) {
 
 // letGo ends the watch without an effect on the container.
 func (c *Container) letGo() {
-	c.release.Do(func() {
+	c.letGoOnce.Do(func() {
 		close(c.released)
 		if c.conn != nil {
 			c.conn.Close()
@@ -247,9 +251,15 @@ func (c *Container) Stop(ctx context.Context, grace time.Duration) error {
 	if err != nil && !errors.Is(err, ErrGone) {
 		return err
 	}
+	return c.wait(ctx)
+}
+
+func (c *Container) wait(ctx context.Context) error {
 	select {
 	case <-c.done:
 		return nil
+	case <-c.released:
+		return c.err(ErrClosed)
 	case <-ctx.Done():
 		return c.err(ctx.Err())
 	}
@@ -285,18 +295,11 @@ func (c *Container) Destroy(ctx context.Context) error {
 func (c *Container) end(ctx context.Context) error {
 	polite, cancel := context.WithTimeout(ctx, killTime)
 	defer cancel()
-	if c.Stop(polite, 0) == nil {
-		return nil
-	}
-	if ctx.Err() != nil {
-		return c.err(ctx.Err())
+	err := c.Stop(polite, 0)
+	if err == nil || errors.Is(err, ErrClosed) || ctx.Err() != nil {
+		return err
 	}
 	c.p.log.Warn("killing a supervisor that does not answer", "handle", c.Handle())
 	syscall.Kill(c.rec.PID, syscall.SIGKILL)
-	select {
-	case <-c.done:
-		return nil
-	case <-ctx.Done():
-		return c.err(ctx.Err())
-	}
+	return c.wait(ctx)
 }

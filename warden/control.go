@@ -154,19 +154,41 @@ func goneIfEnded(err error) error {
 	return err
 }
 
-// request sends a frame on a connection of its own and waits for the answer.
+// ask sends a frame and waits for the answer.
+func ask(conn *net.UnixConn, kind supervisor.Kind, body []byte) (supervisor.Number, error) {
+	if err := send(conn, kind, body); err != nil {
+		return 0, goneIfEnded(err)
+	}
+	_, n, err := receive(conn)
+	return n, err
+}
+
+// deadline has reading and writing fail when ctx is over; stop says that it is
+// not and will not any more.
+func deadline(ctx context.Context, conn net.Conn) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+}
+
+// request asks on a connection of its own.
 func (c *Container) request(ctx context.Context, kind supervisor.Kind, body []byte) (supervisor.Number, error) {
 	conn, err := dial(ctx, c.dir)
 	if err != nil {
 		return 0, c.err(err)
 	}
 	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
-	if err := send(conn, kind, body); err != nil {
-		return 0, c.err(goneIfEnded(err))
+	defer deadline(ctx, conn)()
+	n, err := ask(conn, kind, body)
+	if err != nil {
+		return 0, c.err(either(ctx.Err(), err))
 	}
-	_, n, err := receive(conn)
-	return n, c.err(err)
+	return n, nil
+}
+
+func either(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
 }
 
 func (c *Container) err(err error) error {

@@ -77,17 +77,7 @@ func (m *making) make(ctx context.Context) (err error) {
 	if err := m.folders(); err != nil {
 		return err
 	}
-	theirs := (*os.File)(nil)
-	if m.conn, theirs, err = socketPair(); err != nil {
-		return err
-	}
-	m.files = append(m.files, theirs)
-	control, err := listenControl(m.dir)
-	if err != nil {
-		return err
-	}
-	m.files = append(m.files, control)
-	if err := m.port(); err != nil {
+	if err := m.sockets(); err != nil {
 		return err
 	}
 	if err := m.start(); err != nil {
@@ -97,6 +87,21 @@ func (m *making) make(ctx context.Context) (err error) {
 		return err
 	}
 	return m.rec.write(m.dir)
+}
+
+// sockets makes what the supervisor inherits, in the order of its descriptors.
+func (m *making) sockets() error {
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return err
+	}
+	m.conn, m.files = ours, append(m.files, theirs)
+	control, err := listenControl(m.dir)
+	if err != nil {
+		return err
+	}
+	m.files = append(m.files, control)
+	return m.port()
 }
 
 // folders makes the container's folder and, owned by its user, home and /tmp.
@@ -187,7 +192,7 @@ func (m *making) start() error {
 
 // setUp tells the supervisor what to make, and waits until it has.
 func (m *making) setUp(ctx context.Context) error {
-	defer context.AfterFunc(ctx, func() { m.conn.SetDeadline(time.Unix(1, 0)) })()
+	defer deadline(ctx, m.conn)()
 	set := supervisor.Setup{
 		Folder:   m.dir,
 		Home:     m.rec.Home,
@@ -202,17 +207,11 @@ func (m *making) setUp(ctx context.Context) error {
 	if set.Isolated {
 		set.Steps = steps(m.rec, m.dir)
 	}
-	if err := send(m.conn, supervisor.KindSetup, set.Encode()); err != nil {
-		return goneIfEnded(err)
-	}
-	_, _, err := receive(m.conn)
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
+	_, err := ask(m.conn, supervisor.KindSetup, set.Encode())
 	if errors.Is(err, ErrGone) {
-		return m.lastWords(err)
+		err = m.lastWords(err)
 	}
-	return err
+	return either(ctx.Err(), err)
 }
 
 // lastWords adds what the supervisor said when it died.

@@ -60,7 +60,7 @@ func namespaces(attr *syscall.SysProcAttr, r record) {
 // folder of containers, or one above it, is closed to them, so the homes lie
 // beside the outermost closed folder.
 func makeHomes(dir string) (string, error) {
-	closed, rest := dir, "."
+	closed, name := dir, "all"
 	for d := dir; d != "/"; d = filepath.Dir(d) {
 		st, err := os.Stat(d)
 		if err != nil {
@@ -68,10 +68,12 @@ func makeHomes(dir string) (string, error) {
 		}
 		if st.Mode()&0o001 == 0 {
 			closed = d
-			rest, _ = filepath.Rel(d, dir)
+			if d != dir {
+				name = strings.ReplaceAll(dir[len(d)+1:], "/", "-")
+			}
 		}
 	}
-	homes := filepath.Join(closed+"-home", "pool-"+strings.ReplaceAll(rest, "/", "-"))
+	homes := filepath.Join(closed+"-home", name)
 	for _, d := range []string{filepath.Dir(homes), homes} {
 		if err := os.Mkdir(d, 0o711); err != nil && !os.IsExist(err) {
 			return "", err

@@ -22,7 +22,8 @@ const (
 
 // Run runs a further process in the container and returns how it ended. With
 // ctx the process is killed, together with its children, and ctx's error is
-// returned; ErrGone is returned when the container ends first.
+// returned; so it is when the pool is closed, with ErrClosed. ErrGone says that
+// the container ended first.
 func (c *Container) Run(ctx context.Context, cmd Command, s Streams) (Exit, error) {
 	conn, err := dial(ctx, c.dir)
 	if err != nil {
@@ -40,10 +41,19 @@ func (c *Container) Run(ctx context.Context, cmd Command, s Streams) (Exit, erro
 	}
 	// The supervisor kills the process when it reads the end of the connection,
 	// and still tells us how that went.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-c.released:
+			cancel(ErrClosed)
+		case <-ctx.Done():
+		}
+	}()
 	defer context.AfterFunc(ctx, func() { conn.CloseWrite() })()
 	_, pid, err := receive(conn)
 	if err != nil {
-		return Exit{}, c.err(either(ctx.Err(), err))
+		return Exit{}, c.err(either(context.Cause(ctx), err))
 	}
 	c.leads(pid)
 	defer c.follows(pid)
@@ -51,16 +61,9 @@ func (c *Container) Run(ctx context.Context, cmd Command, s Streams) (Exit, erro
 	_, n, err := receive(conn)
 	pipes.wait()
 	if err != nil || ctx.Err() != nil {
-		return Exit{}, c.err(either(ctx.Err(), err))
+		return Exit{}, c.err(either(context.Cause(ctx), err))
 	}
 	return exitOf(syscall.WaitStatus(n)), nil
-}
-
-func either(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 func exitOf(ws syscall.WaitStatus) Exit {

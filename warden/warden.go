@@ -37,6 +37,7 @@ var (
 	ErrHandleTaken   = errors.New("container handle is taken")
 	ErrStarted       = errors.New("the container's main process was started before")
 	ErrGone          = errors.New("the container's supervisor is gone")
+	ErrClosed        = errors.New("the pool was closed")
 )
 
 // Isolation is the level in force and, where it is not Full, why.

@@ -39,6 +39,7 @@ func (l *loop) start(cmd Command) (Number, error) {
 		return 0, wrap("pipe", err)
 	}
 	defer syscall.Close(errs[1])
+	l.give(out[1], errs[1])
 	pid, err := l.spawn(cmd, [3]int{null, out[1], errs[1]})
 	if err != nil {
 		syscall.Close(out[0])
@@ -62,6 +63,7 @@ func (l *loop) attach(c *conn, cmd Command) (Number, error) {
 	if l.phase != running {
 		return 0, Fault{Text: errEnding}
 	}
+	l.give(c.fds...)
 	pid, err := l.spawn(cmd, [3]int(c.fds))
 	if err != nil {
 		return 0, err
@@ -69,6 +71,16 @@ func (l *loop) attach(c *conn, cmd Command) (Number, error) {
 	c.run = &process{pid: pid, conn: c}
 	l.procs[pid] = c.run
 	return Number(pid), nil
+}
+
+// give lets the container's user open pipes again by name, as /dev/stdout.
+func (l *loop) give(fds ...int) {
+	for _, fd := range fds {
+		var st syscall.Stat_t
+		if l.set.Owner >= 0 && syscall.Fstat(fd, &st) == nil && st.Mode&syscall.S_IFMT == syscall.S_IFIFO {
+			syscall.Fchown(fd, l.set.Owner, l.set.Owner)
+		}
+	}
 }
 
 // signal sends a signal to the main process.

@@ -1,0 +1,91 @@
+package wardentest
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"cloudlet/warden"
+)
+
+// testIsolation holds for the levels that have namespaces.
+func testIsolation(s *suite) {
+	p := s.pool(warden.Config{})
+	if p.Isolation().Level == warden.Process {
+		s.Skip("level process does not isolate")
+	}
+	secret := filepath.Join(filepath.Dir(s.dir), "secret")
+	if err := os.WriteFile(secret, []byte("x"), 0o666); err != nil {
+		s.Fatal(err)
+	}
+	shown := s.T.TempDir()
+	if err := os.WriteFile(filepath.Join(shown, "f"), []byte("shown"), 0o644); err != nil {
+		s.Fatal(err)
+	}
+	os.Chmod(filepath.Dir(shown), 0o755)
+	other := s.create(p, warden.Spec{Handle: "other", Port: true})
+	mark := marker()
+	s.start(other, "echo mine > /tmp/mine; "+mark)
+	s.lives(mark, 1)
+	c := s.create(p, warden.Spec{Handle: "c", Mounts: append(helperMounts(p), warden.Mount{Source: shown, Target: "/var/shown"})})
+
+	for name, test := range map[string]struct{ script, want string }{
+		"host files":           {"ls -d " + s.dir + " " + secret + " /boot /mnt /etc/shadow 2>/dev/null | wc -l", "0"},
+		"root's home":          {"ls /root 2>/dev/null | wc -l", "0"},
+		"nothing in sys":       {"ls /sys | wc -l", "0"},
+		"host name":            {"hostname", "c"},
+		"user":                 {"id -un", "vcap"},
+		"not root":             {"[ $(id -u) -ge 52000 ] && [ $(id -g) -ge 52000 ] && echo ok", "ok"},
+		"no groups":            {"id -G | wc -w", "1"},
+		"no capabilities":      {"grep -E 'Cap(Inh|Prm|Eff|Bnd|Amb)' /proc/self/status | grep -v 0000000000000000 | wc -l", "0"},
+		"no new privileges":    {"grep NoNewPrivs /proc/self/status | grep -o '[01]$'", "1"},
+		"usr is read-only":     {"touch /usr/x 2>/dev/null || echo no", "no"},
+		"root is read-only":    {"touch /x /etc/x /dev/x /home/x 2>/dev/null; ls /x /etc/x /dev/x /home/x 2>/dev/null | wc -l", "0"},
+		"own processes only":   {"cat /proc/[0-9]*/cmdline | grep -c '^sleep'; ls -d /proc/[0-9]* | wc -l | grep -qx '[0-9]' && echo few", "0\nfew"},
+		"private tmp":          {"ls /tmp | wc -l; touch /tmp/x && echo ok", "0\nok"},
+		"private home":         {"ls /home; touch ~/x 2>/dev/null; cd; pwd", "vcap\n/home/vcap"},
+		"host process":         {fmt.Sprintf("kill -0 %d 2>/dev/null || echo no", os.Getpid()), "no"},
+		"supervisor's files":   {"ls -l /proc/1/fd /proc/1/root /proc/1/cwd >/dev/null 2>&1 || echo no", "no"},
+		"supervisor's memory":  {"cat /proc/1/environ /proc/1/maps 2>/dev/null | wc -c", "0"},
+		"supervisor's life":    {"kill -9 1 2>/dev/null || echo no", "no"},
+		"mount":                {"cat /etc/mtab | grep -c " + s.dir, "0"},
+		"shown, read-only":     {"cat /var/shown/f; touch /var/shown/x 2>/dev/null || echo no", "shownno"},
+		"devices":              {"echo x > /dev/null; head -c 3 /dev/zero | wc -c; ls /dev/sda /dev/vda /dev/mem /dev/kmsg 2>/dev/null | wc -l", "3\n0"},
+		"pseudo terminals":     {"ls /dev/pts; [ -c /dev/ptmx ] && echo ok", "ptmx\nok"},
+		"descriptors by path":  {"echo ok > /dev/stdout", "ok"},
+		"interfaces":           {"tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '", "lo"},
+		"shared memory":        {"touch /dev/shm/x && echo ok", "ok"},
+		"host's sysctl":        {"echo 1 2>/dev/null > /proc/sys/kernel/panic || echo no", "no"},
+		"no program as device": {"mknod d c 1 3 2>/dev/null || echo no", "no"},
+	} {
+		cmd := shell(test.script)
+		cmd.Env = append(cmd.Env, "HOME=/home/vcap")
+		out, _ := s.runCommand(c, cmd)
+		if strings.TrimSpace(out) != test.want {
+			s.Errorf("%s: %q, want %q", name, out, test.want)
+		}
+	}
+	s.network(p, c, other)
+}
+
+// network: the host's loopback is out of reach, unless the host's network was asked for.
+func (s *suite) network(p *warden.Pool, c, other *warden.Container) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer ln.Close()
+	addr := ln.Addr().String()
+	if out, _ := s.runCommand(c, helper(s, p, c, "dial", addr, address(other), "127.0.0.1:1")); out != "no\nno\nno\n" {
+		s.Errorf("reached from the inside: %q", out)
+	}
+	host := s.create(p, warden.Spec{Network: warden.NetworkHost, Port: true, Mounts: helperMounts(p)})
+	if out, _ := s.runCommand(host, helper(s, p, host, "dial", addr)); out != "yes\n" {
+		s.Errorf("the host's network: %q", out)
+	}
+	if host.Port() == 0 {
+		s.Error("no port in the host's network")
+	}
+}
