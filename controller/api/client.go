@@ -167,8 +167,9 @@ func (c *Client) stream(ctx context.Context, path string) (io.ReadCloser, error)
 	return resp.Body, nil
 }
 
-// send returns an answer below 400, whose body the caller closes. What the server
-// refuses is a *Fault; where there is no server, it is an *Unreachable.
+// send returns a good answer, whose body the caller closes; 302 is one, since POST /apps
+// gives it. What the server refuses is a *Fault; where there is no server, it is an
+// *Unreachable.
 func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	req, err := c.newRequest(ctx, r)
 	if err != nil {
@@ -180,7 +181,7 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	if err != nil {
 		return nil, c.explain(err)
 	}
-	if resp.StatusCode >= http.StatusBadRequest {
+	if resp.StatusCode >= http.StatusMultipleChoices && resp.StatusCode != http.StatusFound {
 		defer resp.Body.Close()
 		body, err := io.ReadAll(io.LimitReader(resp.Body, maxFault))
 		if err != nil {

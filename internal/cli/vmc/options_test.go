@@ -1,0 +1,126 @@
+package vmc
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestParse(t *testing.T) {
+	for _, tc := range []struct {
+		line  string
+		opts  options
+		words string
+	}{
+		{"push hello --mem 64M", options{mem: "64M"}, "push hello"},
+		{"--mem=64M push hello -n", options{mem: "64M", noPrompt: true}, "push hello"},
+		{"push --no-sta hello", options{noStart: true}, "push hello"},
+		{"push --nostart --instances 3", options{noStart: true, instances: 3}, "push"},
+		{"logs --instance 2 a", options{instance: "2"}, "logs a"},
+		{"logs --prefix a", options{prefix: true}, "logs a"},
+		{"logs --prefixl a", options{prefix: true}, "logs a"},
+		{"scale hello -3", options{}, "scale hello -3"},
+		{"scale -3 hello", options{}, "scale hello -3"},
+		{"scale hello +3", options{}, "scale hello +3"},
+		{"start hello -d", options{debug: "run"}, "start hello"},
+		{"start -d hello", options{debug: "run"}, "start hello"},
+		{"start hello --debug suspend", options{debug: "suspend"}, "start hello"},
+		{"start --debug=wait hello", options{debug: "wait"}, "start hello"},
+		{"-t apps", options{trace: "22"}, "apps"},
+		{"apps -t 7", options{trace: "7"}, "apps"},
+		{"apps --trace=key", options{trace: "key"}, "apps"},
+		{"apps -nq", options{noPrompt: true, quiet: true}, "apps"},
+		{"apps -ufoo@bar.com", options{proxy: "foo@bar.com"}, "apps"},
+		{"apps -u foo@bar.com", options{proxy: "foo@bar.com"}, "apps"},
+		{"env-add a K -- --mem", options{}, "env-add a K --mem"},
+		{"login --email a@b.c --pass x", options{email: "a@b.c", password: "x"}, "login"},
+		{"push --no-zip --verbose", options{}, "push"},
+		{"alias a -", options{}, "alias a -"},
+	} {
+		got, words, err := parse(strings.Fields(tc.line))
+		if err != nil || !reflect.DeepEqual(got, tc.opts) || strings.Join(words, " ") != tc.words {
+			t.Errorf("%s:\n got %+v %q %v\nwant %+v %q", tc.line, got, words, err, tc.opts, tc.words)
+		}
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for line, want := range map[string]string{
+		"apps --unknown":     "invalid option: --unknown",
+		"apps --no":          "ambiguous option: --no (--no-start or --no-resources)",
+		"apps -x":            "invalid option: -x",
+		"push --mem":         "missing argument: --mem SIZE",
+		"push -m":            "missing argument: -m FILE",
+		"push --instances x": "invalid argument: --instances x: there must be at least 1 instance, and a whole number of them",
+		"apps --json=1":      "option --json takes no value",
+	} {
+		if _, _, err := parse(strings.Fields(line)); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", line, err, want)
+		}
+	}
+}
+
+// Where the options stand makes no difference.
+func FuzzParseOrder(f *testing.F) {
+	f.Add("push hello --mem 64M -n --json", 2)
+	f.Add("scale -3 x --instance=1", 1)
+	f.Add("-t 22 apps -- -n", 3)
+	f.Fuzz(func(t *testing.T, line string, at int) {
+		args := strings.Split(line, " ")
+		opts, words, err := parse(args)
+		if err != nil {
+			return
+		}
+		// What was understood once is understood again, in the canonical order.
+		again, words2, err := parse(append([]string{"--"}, words...))
+		if err != nil || !slices.Equal(words, words2) || !reflect.DeepEqual(again, options{}) {
+			t.Errorf("%q: words %q became %q, options %+v, %v", line, words, words2, again, err)
+		}
+		if at < 0 || at > len(args) || slices.Contains(args, "--") {
+			return
+		}
+		// A switch in front changes nothing but itself.
+		opts.json = true
+		front, words3, err := parse(append([]string{"--json"}, args...))
+		if err != nil || !reflect.DeepEqual(front, opts) || !slices.Equal(words3, words) {
+			t.Errorf("--json %q: %+v %q %v, want %+v %q", line, front, words3, err, opts, words)
+		}
+	})
+}
+
+// Every option can be named, and no name or letter stands for two.
+func TestOptionTable(t *testing.T) {
+	names, letters := map[string]bool{}, map[byte]bool{}
+	for _, o := range optionTable {
+		for _, n := range o.names {
+			if names[n] {
+				t.Errorf("--%s twice", n)
+			}
+			names[n] = true
+		}
+		if o.short != 0 && letters[o.short] {
+			t.Errorf("-%c twice", o.short)
+		}
+		letters[o.short] = true
+	}
+}
+
+// Every command is in a group that help shows, and no name stands for two.
+func TestCommandTable(t *testing.T) {
+	names := map[string]bool{}
+	for _, c := range commandTable {
+		if !slices.Contains(groups, c.group) {
+			t.Errorf("%s is in no group", c.names[0])
+		}
+		for _, n := range c.names {
+			if names[n] {
+				t.Errorf("%s twice", n)
+			}
+			names[n] = true
+		}
+		if c.max < c.min || c.run == nil || c.about == "" {
+			t.Errorf("%s is incomplete", c.names[0])
+		}
+	}
+}
