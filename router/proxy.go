@@ -91,6 +91,10 @@ func (x *exchange) find() *pool {
 }
 
 func (x *exchange) forward() {
+	if x.req.ContentLength != 0 {
+		// Or the server would hold the answer back until the body has been read.
+		http.NewResponseController(x.w.ResponseWriter).EnableFullDuplex() //nolint:errcheck // not every HTTP version needs it
+	}
 	proxy := httputil.ReverseProxy{
 		Rewrite:        x.rewrite,
 		Transport:      x,

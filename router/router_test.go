@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -32,12 +33,17 @@ type cloud struct {
 // start runs a router on a port of its own.
 func start(t testing.TB, cfg Config) *cloud {
 	t.Helper()
+	return startLogging(t, cfg, testkit.Log(t))
+}
+
+func startLogging(t testing.TB, cfg Config, log *slog.Logger) *cloud {
+	t.Helper()
 	cfg.Addr = "127.0.0.1:0"
 	if cfg.Settle == 0 {
 		cfg.Settle = time.Nanosecond
 	}
 	b := testkit.Bus(t)
-	c := &cloud{t: t, router: New(cfg, b, testkit.Log(t)), dea: testkit.Conn(t, b)}
+	c := &cloud{t: t, router: New(cfg, b, log), dea: testkit.Conn(t, b)}
 	testkit.Run(t, c.router)
 	c.client = c.newClient()
 	return c
@@ -45,13 +51,19 @@ func start(t testing.TB, cfg Config) *cloud {
 
 // newClient is a client for which every name leads to the router.
 func (c *cloud) newClient() *http.Client {
+	return c.clientVia(func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", c.router.Addr().String())
+	})
+}
+
+type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+
+func (c *cloud) clientVia(dial dialFunc) *http.Client {
 	tr := &http.Transport{
 		DisableCompression:    true,
 		MaxIdleConnsPerHost:   256,
 		ExpectContinueTimeout: time.Minute,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", c.router.Addr().String())
-		},
+		DialContext:           dial,
 	}
 	c.t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{
@@ -62,7 +74,9 @@ func (c *cloud) newClient() *http.Client {
 
 // backend serves an app until the test ends.
 func (c *cloud) backend(h http.HandlerFunc) *httptest.Server {
-	s := httptest.NewServer(h)
+	s := httptest.NewUnstartedServer(h)
+	s.Config.DisableGeneralOptionsHandler = true
+	s.Start()
 	c.t.Cleanup(s.Close)
 	return s
 }
