@@ -220,7 +220,7 @@ func (x *exchange) fail(_ http.ResponseWriter, _ *http.Request, err error) {
 
 // logAccess writes the access log in the form of the v1 routers.
 func (x *exchange) logAccess() {
-	ctx := context.WithoutCancel(x.req.Context())
+	ctx := context.Background() // the request's own may be over
 	if !x.log.Enabled(ctx, levelAccess) {
 		return
 	}
