@@ -199,27 +199,60 @@ func match(answer string, choices []string) (string, bool) {
 	return found, found != ""
 }
 
-// password asks without showing what is typed.
-func (t *terminal) password(ctx context.Context, question string) (string, error) {
+// password asks and shows a star for each letter.
+func (t *terminal) password(ctx context.Context, question string) (typed string, err error) {
 	if t.keyboard == nil || t.never {
 		return t.ask(ctx, question, "")
 	}
-	fmt.Fprint(t.err, question+": ")
 	fd := int(t.keyboard.Fd())
-	before, err := term.GetState(fd)
+	before, err := term.MakeRaw(fd)
 	if err != nil {
 		return "", err
 	}
-	typed, err := await(ctx, func() (string, error) {
-		b, err := term.ReadPassword(fd)
-		return string(b), err
-	})
-	if ctx.Err() != nil {
-		err = errors.Join(err, term.Restore(fd, before)) // or the shell would not echo either
-	}
-	fmt.Fprintln(t.err)
-	return typed, err
+	defer func() {
+		err = errors.Join(err, term.Restore(fd, before))
+		fmt.Fprintln(t.err)
+	}()
+	fmt.Fprint(t.err, question+": ")
+	return await(ctx, t.hidden)
 }
+
+// errInterrupted is Ctrl-C where the terminal makes no signal of it.
+var errInterrupted = errors.New("interrupted")
+
+// hidden reads a line from a raw terminal, where nobody else edits it.
+func (t *terminal) hidden() (string, error) {
+	var typed []rune
+	for {
+		r, _, err := t.in.ReadRune()
+		if err != nil {
+			return "", err
+		}
+		switch r {
+		case '\r', '\n':
+			if len(typed) > 0 {
+				return string(typed), nil
+			}
+		case ctrlC, ctrlD:
+			return "", errInterrupted
+		case backspace, del:
+			if len(typed) > 0 {
+				typed = typed[:len(typed)-1]
+				fmt.Fprint(t.err, "\b \b")
+			}
+		default:
+			typed = append(typed, r)
+			fmt.Fprint(t.err, "*")
+		}
+	}
+}
+
+const (
+	ctrlC     = 3
+	ctrlD     = 4
+	backspace = 8
+	del       = 127
+)
 
 // line reads one line, without its end.
 func (t *terminal) line(ctx context.Context) (string, error) {

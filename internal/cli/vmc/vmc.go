@@ -112,7 +112,7 @@ func (s *session) explain(ctx context.Context, err error) (text, hint string) {
 	var fault *api.Fault
 	var away *api.Unreachable
 	switch {
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, errors.Is(err, errInterrupted):
 		return "Interrupted.", ""
 	case errors.As(err, &p):
 		return p.text, p.hint

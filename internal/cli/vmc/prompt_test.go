@@ -1,0 +1,160 @@
+//go:build linux || darwin
+
+package vmc
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
+)
+
+// person sits at a terminal and answers each question when it is asked.
+type person struct {
+	tty     *os.File
+	typing  *os.File
+	answers []string // question, answer, question, answer …
+	mu      sync.Mutex
+	seen    bytes.Buffer
+}
+
+func newPerson(t *testing.T, answers ...string) *person {
+	t.Helper()
+	typing, tty, err := pty.Open()
+	if err != nil {
+		t.Skip("no terminals here:", err)
+	}
+	t.Cleanup(func() { typing.Close(); tty.Close() })
+	return &person{tty: tty, typing: typing, answers: answers}
+}
+
+// Write is what vmc prints on stderr: questions are answered.
+func (p *person) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen.Write(b)
+	if len(p.answers) > 0 && strings.HasSuffix(p.seen.String(), p.answers[0]) {
+		answer := p.answers[1]
+		p.answers = p.answers[2:]
+		if _, err := p.typing.WriteString(answer + "\n"); err != nil {
+			return 0, err
+		}
+	}
+	return len(b), nil
+}
+
+func (p *person) vmc(ctx context.Context, u *user, args ...string) (status int, out string) {
+	var o bytes.Buffer
+	status = Run(ctx, args, Streams{In: p.tty, Out: &o, Err: p, Dir: u.dir, Env: func(name string) string { return u.env[name] }})
+	return status, o.String()
+}
+
+// done reports questions that never came.
+func (p *person) done(t *testing.T) {
+	t.Helper()
+	if len(p.answers) > 0 {
+		t.Errorf("never asked %q in:\n%s", p.answers[0], p.seen.String())
+	}
+}
+
+func TestPushAsks(t *testing.T) {
+	c := newCloud(t)
+	u := c.at(t)
+	u.file("run.sh", "")
+	p := newPerson(t,
+		"Application Name ["+folderName(u.dir)+"]: ", "hello",
+		"1: node\n2: sinatra\n3: standalone\n4: static\nSelect Application Type: ", "sta",
+		"Unknown answer, please try again!\nSelect Application Type: ", "stand",
+		"Start Command: ", "",
+		"Start Command: Start Command: ", "sh run.sh")
+	status, out := p.vmc(t.Context(), u, "push")
+	p.done(t)
+	if status != 0 || !strings.Contains(out, "Selected Standalone Application\n") {
+		t.Errorf("status %d\n%s\n%s", status, out, p.seen.String())
+	}
+	if a := c.apps["hello"]; a == nil || a.Meta.Command != "sh run.sh" || a.Staging.Stack != "shell" {
+		t.Errorf("app %+v", a)
+	}
+}
+
+func TestLoginAsks(t *testing.T) {
+	c := newCloud(t)
+	u := stranger(t)
+	u.write(u.home, ".vmc_target", c.srv.URL)
+	p := newPerson(t, "Email: ", adminEmail, "Password: ", "wrong", "Password: ", "sex\x7fcret")
+	status, out := p.vmc(t.Context(), u, "login")
+	p.done(t)
+	if status != 0 || !strings.Contains(out, "Attempting login to ["+c.srv.URL+"]\n") {
+		t.Errorf("status %d\n%s", status, out)
+	}
+	if !strings.Contains(p.seen.String(), "Problem with login, invalid account or password") ||
+		!strings.Contains(p.seen.String(), "Password: ***\b \b****\n") {
+		t.Errorf("dialogue:\n%s", p.seen.String())
+	}
+
+	p = newPerson(t, "Password: ", "a", "Password: ", "b", "Password: ", "c")
+	if status, out := p.vmc(t.Context(), u, "login", adminEmail); status != 1 {
+		t.Errorf("status %d\n%s", status, out)
+	}
+	p.done(t)
+
+	p = newPerson(t, "Password: ", "a\x03")
+	if status, _ := p.vmc(t.Context(), u, "login", adminEmail); status != 1 || !strings.HasSuffix(p.seen.String(), "\nInterrupted.\n") {
+		t.Errorf("status %d, %q", status, p.seen.String())
+	}
+}
+
+func TestDeleteAllAsks(t *testing.T) {
+	c := newCloud(t)
+	u := c.at(t)
+	c.apps["a"] = started("a")
+	p := newPerson(t, "Delete ALL applications? [yN]: ", "")
+	if status, _ := p.vmc(t.Context(), u, "delete", "--all"); status != 1 || len(c.apps) != 1 {
+		t.Errorf("status %d, apps %v", status, c.apps)
+	}
+	p.done(t)
+	p = newPerson(t, "Delete ALL applications? [yN]: ", "maybe", "try again!\nDelete ALL applications? [yN]: ", "y")
+	if status, _ := p.vmc(t.Context(), u, "delete", "--all"); status != 0 || len(c.apps) != 0 {
+		t.Errorf("status %d, apps %v", status, c.apps)
+	}
+	p.done(t)
+}
+
+// An interrupted question for a password leaves a terminal that echoes.
+func TestInterruptedPassword(t *testing.T) {
+	c := newCloud(t)
+	u := stranger(t)
+	u.write(u.home, ".vmc_target", c.srv.URL)
+	ctx, cancel := context.WithCancel(t.Context())
+	p := newPerson(t)
+	asked := &onText{person: p, text: "Password: ", do: cancel}
+	status := Run(ctx, []string{"login", adminEmail}, Streams{
+		In: p.tty, Out: &bytes.Buffer{}, Err: asked, Dir: u.dir, Env: func(name string) string { return u.env[name] },
+	})
+	if status != 1 || !strings.HasSuffix(p.seen.String(), "Interrupted.\n") {
+		t.Errorf("status %d, %q", status, p.seen.String())
+	}
+	if state, err := unix.IoctlGetTermios(int(p.tty.Fd()), getTermios); err != nil || state.Lflag&unix.ECHO == 0 {
+		t.Errorf("the terminal does not echo: %v", err)
+	}
+}
+
+// onText does something when a text was printed.
+type onText struct {
+	*person
+	text string
+	do   func()
+}
+
+func (o *onText) Write(b []byte) (int, error) {
+	n, err := o.person.Write(b)
+	if strings.HasSuffix(o.seen.String(), o.text) {
+		o.do()
+	}
+	return n, err
+}
