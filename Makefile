@@ -1,0 +1,52 @@
+GO      ?= go
+TAGS    := urfave_cli_no_docs
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+PACKAGES := ./...
+FUZZTIME ?= 3s
+
+.PHONY: all build test check unit race fuzz bench test-long clean help needs
+
+all: build
+
+build: ## build ./cloudlet, a static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o cloudlet .
+
+test: needs check unit race fuzz ## what CI runs: check, tests, race detector, short fuzzing
+
+needs: ## say what the tests use, and whether it is here
+	@for tool in bash node npm git gcc; do \
+		if command -v $$tool >/dev/null; then echo "found    $$tool"; \
+		else echo "missing  $$tool (tests that need it say so and are skipped; Debian: apt-get install nodejs npm git gcc)"; fi; done
+
+check: ## formatting, vet on both systems, staticcheck, tidy modules
+	@test -z "$$(gofmt -l .)" || { echo "not formatted:"; gofmt -l .; exit 1; }
+	$(GO) vet -tags $(TAGS) $(PACKAGES)
+	GOOS=darwin $(GO) vet -tags $(TAGS) $(PACKAGES)
+	$(GO) tool -modfile=tools.mod staticcheck -tags $(TAGS) $(PACKAGES)
+	$(GO) mod tidy -diff
+
+unit: ## all tests, in random order; the last lines are the runner's own
+	$(GO) test -tags $(TAGS) -shuffle=on -count=1 -timeout 15m $(PACKAGES)
+
+race: ## the tests of what runs side by side, under the race detector
+	$(GO) test -tags $(TAGS) -race -short -count=1 -timeout 15m ./bus/... ./controller/... ./dea/... ./healthmgr/... ./router/... ./stager/... ./warden/... ./internal/...
+
+fuzz: ## every fuzz target for FUZZTIME
+	@for pkg in $$($(GO) list $(PACKAGES)); do \
+		for target in $$($(GO) test -tags $(TAGS) -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			$(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; done
+
+bench: build ## print the figures of speed on this machine
+	$(GO) test -tags $(TAGS) -run '^$$' -bench . -benchtime 1s -timeout 30m $(PACKAGES)
+
+test-long: ## minutes-long loops and fuzzing
+	CLOUDLET_TEST_LONG=1 $(MAKE) unit
+	$(MAKE) fuzz FUZZTIME=2m
+
+clean: ## remove what the build made
+	rm -f cloudlet vmc
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12

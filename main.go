@@ -1,0 +1,244 @@
+// Cloudlet is a whole Cloud Foundry v1 in one program: `cloudlet up` is the server,
+// `cloudlet vmc`, or the same file called vmc, the client.
+//
+// This file is the composition root: the only place that knows all components, in the
+// order in which they start. They stop in the reverse order.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"github.com/lmittmann/tint"
+	urfave "github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"cloudlet/bus"
+	"cloudlet/controller"
+	"cloudlet/dea"
+	"cloudlet/internal/cli"
+	"cloudlet/internal/cli/vmc"
+	"cloudlet/internal/identity"
+	"cloudlet/internal/lifecycle"
+	"cloudlet/internal/operator"
+	"cloudlet/internal/runtimes"
+	"cloudlet/router"
+	"cloudlet/stager"
+	"cloudlet/stager/frameworks"
+	"cloudlet/store"
+	"cloudlet/warden"
+)
+
+// version is set by the build.
+var version = "dev"
+
+func main() { os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr)) }
+
+// run is the whole program. The first signal is a request to stop, the second one ends
+// the process at once.
+func run(args []string, in io.Reader, out, errs io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	if filepath.Base(args[0]) == "vmc" {
+		return vmc.Run(ctx, args[1:], vmc.Streams{In: in, Out: out, Err: errs})
+	}
+	std := cli.Streams{In: in, Out: out, Err: errs, Env: os.Getenv}
+	command := cli.UpCommand(std, func(c *urfave.Context, cfg cli.Config) error { return up(c.Context, cfg, std) })
+	return cli.Report(cli.App(version, command, std).RunContext(ctx, args), errs)
+}
+
+// up runs the cloud until ctx is cancelled, or an operator asks it to stop.
+func up(ctx context.Context, cfg cli.Config, std cli.Streams) error {
+	began := time.Now()
+	ctx, down := context.WithCancel(ctx)
+	defer down()
+	log := newLogger(std.Err, cfg.Verbose)
+
+	unlock, err := cli.OpenData(ctx, cfg.Data)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	listener, err := cli.Listen(cfg.Listen)
+	if err != nil {
+		return err
+	}
+	defer listener.Close() //nolint:errcheck // the router has closed it
+	found := sync.OnceValue(func() []runtimes.Runtime { return runtimes.Find(ctx, version) })
+	go found() // looking takes as long as all the rest
+
+	st, err := store.Open(cfg.Data)
+	if err != nil {
+		return err
+	}
+	defer st.Close() //nolint:errcheck // last to go: nothing writes after it
+	id, err := identity.Open(st)
+	if err != nil {
+		return err
+	}
+	if err := ensureAdmin(ctx, cfg, id, st, std.Env); err != nil {
+		return err
+	}
+	b, err := bus.Start(bus.Config{Listen: cfg.Bus})
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	pool := warden.New(warden.Config{Dir: filepath.Join(cfg.Data, "containers"), Level: warden.Level(cfg.Isolation)}, log)
+	if err := pool.Open(ctx); err != nil {
+		return err
+	}
+	defer pool.Close() //nolint:errcheck // it only lets go
+
+	iso := pool.Isolation()
+	unsafe := iso.Level == warden.Process && !cfg.AllowUnsafe
+	status := describe(cfg, b, listener.Addr().String(), iso, found(), began)
+	operators := operator.Handlers{
+		Status: func() operator.Status { return status },
+		Login: func(context.Context) (operator.Login, error) {
+			token, err := id.Token(cfg.Admin, time.Now())
+			return operator.Login{Target: status.API, Email: cfg.Admin, Token: token}, err
+		},
+		Down: down,
+	}
+	needs, deaRuntimes := runtimeMounts(pool, found())
+
+	g := lifecycle.Group{}
+	g.Add("stager", stager.New(stager.Config{
+		Dir: filepath.Join(cfg.Data, "staging"), Frameworks: frameworks.All(), Mounts: needs,
+	}, b, pool, log))
+	g.Add("dea", dea.New(dea.Config{
+		Dir: filepath.Join(cfg.Data, "dea"), MaxMemory: status.Memory, Runtimes: deaRuntimes,
+	}, b, pool, log))
+	g.Add("controller", controller.New(controller.Config{
+		Domain: cfg.Domain, Support: status.API, Frameworks: catalogue(), Runtimes: installed(found()),
+		OpenRegistration: cfg.Registration == "open" && !unsafe, AdminsOnly: unsafe,
+	}, b, st, id, log))
+	g.Add("router", router.New(router.Config{Listener: listener}, b, log)) // last in, first to drain
+	g.Add("operator", operator.NewServer(cfg.Data, operators, log))
+
+	demo := make(chan error, 1)
+	err = g.Run(ctx, func() {
+		cli.Describe(std.Out, status)
+		fmt.Fprintf(std.Out, "\nready in %d ms. Ctrl-C stops the cloud and its applications.\n", time.Since(began).Milliseconds())
+		if cfg.Demo {
+			go func() { demo <- cli.Demo(ctx, cfg, status.Listen, std) }()
+			go reportDemo(ctx, demo, std.Err)
+		}
+	})
+	if ctx.Err() != nil && err == nil {
+		fmt.Fprintln(std.Err, "stopped")
+	}
+	return err
+}
+
+func reportDemo(ctx context.Context, demo <-chan error, errs io.Writer) {
+	if err := <-demo; err != nil && ctx.Err() == nil {
+		fmt.Fprintf(errs, "cloudlet: %v\n", err)
+	}
+}
+
+func newLogger(w io.Writer, verbose bool) *slog.Logger {
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	f, ok := w.(*os.File)
+	return slog.New(tint.NewHandler(w, &tint.Options{
+		Level: level, TimeFormat: time.TimeOnly, NoColor: !ok || !term.IsTerminal(int(f.Fd())),
+	}))
+}
+
+// ensureAdmin makes the administrator's account at the first start. The password lies
+// in the data folder, for the owner alone.
+func ensureAdmin(ctx context.Context, cfg cli.Config, id *identity.Identity, st *store.Store, getenv func(string) string) error {
+	err := st.View(func(tx *store.Tx) error {
+		_, err := tx.User(cfg.Admin)
+		return err
+	})
+	if !errors.Is(err, store.ErrNoUser) {
+		return err
+	}
+	password := getenv("CLOUDLET_ADMIN_PASSWORD")
+	if password == "" {
+		password = rand.Text()
+	}
+	if err := id.Register(ctx, cfg.Admin, password, true); err != nil {
+		return fmt.Errorf("administrator %s: %w", cfg.Admin, err)
+	}
+	return renameio.WriteFile(filepath.Join(cfg.Data, "admin.password"), []byte(password+"\n"), 0o600, renameio.WithStaticPermissions(0o600))
+}
+
+func describe(cfg cli.Config, b *bus.Bus, listen string, iso warden.Isolation, found []runtimes.Runtime, began time.Time) operator.Status {
+	s := operator.Status{
+		API: cfg.URL("api", listen), Listen: listen, Domain: cfg.Domain, Admin: cfg.Admin, Data: cfg.Data,
+		PID: os.Getpid(), Version: version, Started: began, BusURL: b.URL(), Memory: promisedMemory(),
+		Isolation: operator.Isolation{Level: string(iso.Level), Limits: iso.Limits, Reasons: iso.Reasons},
+	}
+	if iso.Level == warden.Process && !cfg.AllowUnsafe {
+		s.Isolation.Reasons = append(s.Isolation.Reasons,
+			"applications could read this user's files, so only the administrator may push (--allow-unsafe lifts that)")
+	}
+	for _, r := range found {
+		s.Runtimes = append(s.Runtimes, operator.Runtime{Name: r.Name, Version: r.Version, Install: r.Install})
+	}
+	return s
+}
+
+// catalogue is what clients see of the frameworks that can be staged.
+func catalogue() (out []controller.Framework) {
+	for _, f := range frameworks.All() {
+		out = append(out, controller.Framework{Name: f.Name, Runtimes: f.Runtimes, Detection: f.Detection})
+	}
+	return out
+}
+
+func installed(found []runtimes.Runtime) (out []controller.Runtime) {
+	for _, r := range found {
+		out = append(out, controller.Runtime{
+			Name: r.Name, Version: r.Version, Description: r.Description, Executable: r.Executable, Install: r.Install,
+		})
+	}
+	return out
+}
+
+// runtimeMounts are the folders that the runtimes need in containers, all together for
+// staging and each for the instances that use it.
+func runtimeMounts(pool *warden.Pool, found []runtimes.Runtime) (all []warden.Mount, each []dea.Runtime) {
+	binary, inside := pool.Binary()
+	for _, r := range found {
+		if !r.Found() {
+			continue
+		}
+		d := dea.Runtime{Name: r.Name, Executable: r.Executable}
+		for _, dir := range r.Roots {
+			d.Mounts = append(d.Mounts, warden.Mount{Source: dir, Target: dir})
+		}
+		if r.Name == runtimes.Static {
+			d.Executable, d.Mounts = inside, []warden.Mount{binary}
+		}
+		all, each = append(all, d.Mounts...), append(each, d)
+	}
+	return all, each
+}
+
+// promisedMemory is what instances may have of this machine, in MB: three quarters.
+func promisedMemory() int {
+	total := totalMemory()
+	if total == 0 {
+		return 2048
+	}
+	return int(total >> 20 * 3 / 4)
+}
