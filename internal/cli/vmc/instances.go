@@ -3,7 +3,6 @@ package vmc
 import (
 	"context"
 	"fmt"
-	"sort"
 	"strconv"
 
 	"cloudlet/controller/api"
@@ -50,53 +49,32 @@ func instanceRows(list []api.Instance) [][]string {
 	return rows
 }
 
-func statsCommand(ctx context.Context, s *session, args []string) error {
-	return s.forEach(args, func(name string) error {
-		c, _, err := s.app(ctx, name)
-		if err != nil {
-			return err
-		}
-		stats, err := c.Stats(ctx, name)
-		if err != nil {
-			return err
-		}
-		if s.opts.json {
-			return s.printJSON(stats)
-		}
-		s.show(fmt.Sprintf("No running instances for [%s]", name), statsRows(stats))
+// scaleApp changes the number of instances.
+func (s *session) scaleApp(ctx context.Context, name, arg string) error {
+	c, app, err := s.app(ctx, name)
+	if err != nil {
+		return err
+	}
+	n, err := scale(app.Instances, arg)
+	if err != nil {
+		return err
+	}
+	if n == app.Instances {
+		s.say("Application [%s] is already running %d instances.", name, n)
 		return nil
+	}
+	direction := "down"
+	if n > app.Instances {
+		direction = "up"
+		if app.State == api.Started {
+			if err := s.checkMemory((n - app.Instances) * app.Resources.Memory); err != nil {
+				return err
+			}
+		}
+	}
+	return s.step(fmt.Sprintf("Scaling Application instances %s to %d", direction, n), func() error {
+		req := app.Request()
+		req.Instances = (*api.Int)(&n)
+		return c.UpdateApp(ctx, name, req)
 	})
-}
-
-func statsRows(stats map[int]api.InstanceStats) [][]string {
-	rows := [][]string{{"Instance", "CPU (Cores)", "Memory (limit)", "Disk (limit)", "Uptime"}}
-	for _, index := range sortedIndexes(stats) {
-		st := stats[index].Stats
-		if st == nil {
-			continue // not running
-		}
-		cpu, mem, disk := "NA", "NA", "NA"
-		if u := st.Usage; u != nil {
-			kib, _ := u.Mem.Float64() // what is no number shows as 0, as in vmc
-			cpu, mem, disk = u.CPU.String(), size(int64(kib*1024), 1), size(u.Disk, 1)
-		}
-		seconds, _ := st.Uptime.Float64()
-		rows = append(rows, []string{
-			strconv.Itoa(index),
-			fmt.Sprintf("%s%% (%d)", cpu, st.Cores),
-			fmt.Sprintf("%s (%s)", mem, size(st.MemQuota, 0)),
-			fmt.Sprintf("%s (%s)", disk, size(st.DiskQuota, 0)),
-			uptime(seconds),
-		})
-	}
-	return rows
-}
-
-func sortedIndexes(stats map[int]api.InstanceStats) []int {
-	list := make([]int, 0, len(stats))
-	for i := range stats {
-		list = append(list, i)
-	}
-	sort.Ints(list)
-	return list
 }

@@ -142,15 +142,6 @@ func notLoggedIn(c *api.Client) error {
 	return p
 }
 
-// refresh asks again who the caller is and what is in use.
-func (s *session) refresh(ctx context.Context) (api.Info, error) {
-	info, err := s.cloud.Info(ctx)
-	if err == nil {
-		s.info = &info
-	}
-	return info, err
-}
-
 // app is one of the user's apps.
 func (s *session) app(ctx context.Context, name string) (*api.Client, api.App, error) {
 	c, err := s.login(ctx)

@@ -1,7 +1,6 @@
 package vmc
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"slices"
@@ -16,12 +15,6 @@ const (
 	lastPoll  = time.Second
 	// patience is how long a start may take before the user is told to look at the logs.
 	patience = 2 * time.Minute
-	// dots are printed for so many seconds where there is no staging log.
-	dots = 45
-	// logGrace and noLogGrace are how long the end of the log is awaited when staging
-	// has ended: with a log it comes at once; without one there was nothing to stage.
-	logGrace   = 2 * time.Second
-	noLogGrace = 50 * time.Millisecond
 )
 
 func startCommand(ctx context.Context, s *session, args []string) error {
@@ -152,82 +145,6 @@ func crashed(ctx context.Context, c *api.Client, name string) (map[string]bool, 
 		ids[crash.Instance] = true
 	}
 	return ids, err
-}
-
-// stage sends a change that may make the server stage the app, and shows the log of
-// that meanwhile; on servers without one, a dot a second.
-func (s *session) stage(ctx context.Context, c *api.Client, name string, req api.AppRequest) error {
-	what := fmt.Sprintf("Staging Application '%s': ", name)
-	fmt.Fprint(s.out, what)
-	done := make(chan error, 1)
-	go func() { done <- c.UpdateApp(ctx, name, req) }()
-
-	follow, stop := context.WithCancel(ctx)
-	defer stop()
-	log := followStaging(follow, c, name)
-	second := time.NewTicker(time.Second)
-	defer second.Stop()
-
-	var err error
-	lines, ticks := 0, 0
-	for done != nil || log != nil {
-		select {
-		case line, ok := <-log:
-			if !ok {
-				log = nil
-				continue
-			}
-			if lines++; lines == 1 {
-				s.say("")
-			}
-			s.say("  %s", line)
-		case err = <-done:
-			done = nil
-			grace := logGrace
-			if lines == 0 {
-				grace = noLogGrace
-			}
-			defer time.AfterFunc(grace, stop).Stop()
-		case <-second.C:
-			if ticks++; log == nil && lines == 0 && ticks <= dots {
-				fmt.Fprint(s.out, ".")
-			}
-		}
-	}
-	switch {
-	case err != nil && lines == 0:
-		s.say("")
-	case err == nil && lines > 0:
-		fmt.Fprint(s.out, what)
-	}
-	if err == nil {
-		s.good("OK")
-	}
-	return err
-}
-
-// followStaging sends the lines of the staging that is about to begin and then closes
-// the channel; at once on a server that has no such log.
-func followStaging(ctx context.Context, c *api.Client, name string) <-chan string {
-	lines := make(chan string)
-	go func() {
-		defer close(lines)
-		rc, err := c.StagingLog(ctx, name)
-		if err != nil {
-			return
-		}
-		defer rc.Close()
-		sc := bufio.NewScanner(rc)
-		sc.Buffer(nil, 1<<20)
-		for sc.Scan() {
-			select {
-			case lines <- strings.TrimRight(sc.Text(), "\r"):
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return lines
 }
 
 // awaitRunning returns when all instances run, or when one has crashed.

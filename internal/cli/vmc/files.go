@@ -1,0 +1,75 @@
+package vmc
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+
+	"cloudlet/controller/api"
+)
+
+// filesCommand prints a file or the listing of a folder, as it is.
+func filesCommand(ctx context.Context, s *session, args []string) error {
+	c, app, err := s.app(ctx, args[0])
+	if err != nil {
+		return err
+	}
+	path := "/"
+	if len(args) == 2 {
+		path = args[1]
+	}
+	instances, err := s.wanted(ctx, c, app.Name)
+	if err != nil {
+		return err
+	}
+	for _, instance := range instances {
+		if s.opts.all {
+			s.say("====> [%s: %s] <====\n", instance, path)
+		}
+		if err := s.copyFile(ctx, c, app, instance, path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) copyFile(ctx context.Context, c *api.Client, app api.App, instance, path string) error {
+	rc, err := c.File(ctx, app.Name, instance, path)
+	if errors.Is(err, api.AppStopped) {
+		return explainStopped(err, app)
+	}
+	var fault *api.Fault
+	if errors.As(err, &fault) && (fault.Status == 404 || errors.Is(err, api.FileError)) {
+		return &problem{text: "Error: No such file or directory", hint: "`vmc files " + app.Name + "` lists what there is.", cause: err}
+	}
+	if err != nil {
+		return err
+	}
+	defer rc.Close()
+	r := bufio.NewReader(rc)
+	if s.opts.prefix {
+		return s.prefixed(r, instance, path)
+	}
+	end := lastByte{w: s.out}
+	if _, err := io.Copy(&end, r); err != nil {
+		return err
+	}
+	if s.redraws && end.b != '\n' { // listings have no newline at their end
+		s.say("")
+	}
+	return nil
+}
+
+// lastByte remembers how what it passes on ends.
+type lastByte struct {
+	w io.Writer
+	b byte
+}
+
+func (l *lastByte) Write(p []byte) (int, error) {
+	if len(p) > 0 {
+		l.b = p[len(p)-1]
+	}
+	return l.w.Write(p)
+}

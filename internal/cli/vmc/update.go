@@ -1,0 +1,84 @@
+package vmc
+
+import (
+	"context"
+
+	"cloudlet/controller/api"
+	"cloudlet/internal/cli/vmc/appdir"
+)
+
+func updateCommand(ctx context.Context, s *session, args []string) error {
+	if _, err := s.login(ctx); err != nil {
+		return err
+	}
+	specs, err := s.specs(args)
+	if err != nil {
+		return err
+	}
+	for _, sp := range specs {
+		if sp.name == "" {
+			sp.name = folderName(sp.path)
+		}
+		if err := s.update(ctx, sp); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// update sends new files to an app and restarts it if it runs.
+func (s *session) update(ctx context.Context, sp spec) error {
+	c, app, err := s.app(ctx, sp.name)
+	if err != nil {
+		return err
+	}
+	dir, err := openDir(sp.path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := s.uploadFrom(ctx, c, app.Name, dir, s.archive(app, dir)); err != nil || app.State != api.Started {
+		return err
+	}
+	return s.replace(ctx, c, app, func(*api.AppRequest) {})
+}
+
+// pushAgain sends new files to an app, changes what the command line asks to be
+// changed, and leaves it running.
+func (s *session) pushAgain(ctx context.Context, c *api.Client, app api.App, sp spec, dir *appdir.Dir) error {
+	change, err := sp.changes()
+	if err != nil {
+		return err
+	}
+	if err := s.uploadFrom(ctx, c, app.Name, dir, s.archive(app, dir)); err != nil {
+		return err
+	}
+	if app.State == api.Started {
+		return s.replace(ctx, c, app, change)
+	}
+	if !s.opts.noStart {
+		return s.start(ctx, c, app, change)
+	}
+	req := app.Request()
+	change(&req)
+	return s.stage(ctx, c, app.Name, req)
+}
+
+// archive is the file in the folder that an app of this framework consists of.
+func (s *session) archive(app api.App, dir *appdir.Dir) string {
+	kind := dir.Detect(offers(s.info.Frameworks))
+	if kind.Framework == app.Staging.Model {
+		return kind.Archive
+	}
+	return ""
+}
+
+// replace stages new files while the old ones run, and restarts the app then.
+func (s *session) replace(ctx context.Context, c *api.Client, app api.App, change func(*api.AppRequest)) error {
+	req := app.Request()
+	change(&req)
+	if err := s.stage(ctx, c, app.Name, req); err != nil {
+		return err
+	}
+	return s.restartIfStarted(ctx, c, app)
+}
