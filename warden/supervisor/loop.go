@@ -157,11 +157,11 @@ func (l *loop) tick() {
 
 // add has s called when fd is readable.
 func (l *loop) add(fd int, s source) {
-	l.set1(fd, s)
+	l.watch(fd, s)
 	l.poll.add(fd)
 }
 
-func (l *loop) set1(fd int, s source) {
+func (l *loop) watch(fd int, s source) {
 	for len(l.sources) <= fd {
 		l.sources = append(l.sources, nil)
 	}

@@ -198,7 +198,7 @@ func (r *relay) open(out int) {
 	t := r.tunnel(out, in)
 	r.pairs++
 	for _, fd := range []int{out, in} {
-		r.l.set1(fd, t)
+		r.l.watch(fd, t)
 		r.l.poll.addEdges(fd)
 	}
 }

@@ -1,0 +1,250 @@
+package warden_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"cloudlet/warden"
+)
+
+var levels = []warden.Level{warden.Full, warden.Process}
+
+func benchPool(b *testing.B, level warden.Level) *warden.Pool {
+	b.Helper()
+	dir := b.TempDir()
+	os.Chmod(filepath.Dir(dir), 0o755)
+	p := warden.New(warden.Config{Dir: filepath.Join(dir, "c"), Level: level}, slog.New(slog.DiscardHandler))
+	if err := p.Open(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	if got := p.Isolation(); got.Level != level {
+		b.Skipf("level is %s: %v", got.Level, got.Reasons)
+	}
+	b.Cleanup(func() {
+		for _, c := range p.List() {
+			c.Destroy(context.Background()) // the benchmark's own context is over
+		}
+		p.Close()
+	})
+	return p
+}
+
+// BenchmarkLife makes a container, runs /bin/true as its main process, waits
+// for its end and destroys it.
+func BenchmarkLife(b *testing.B) {
+	for _, level := range levels {
+		b.Run(string(level), func(b *testing.B) {
+			p := benchPool(b, level)
+			var create, start []time.Duration
+			for b.Loop() {
+				t0 := time.Now()
+				c, err := p.Create(b.Context(), warden.Spec{Handle: "c", Port: true})
+				if err != nil {
+					b.Fatal(err)
+				}
+				t1 := time.Now()
+				if err := c.Start(warden.Command{Args: []string{"/bin/true"}}); err != nil {
+					b.Fatal(err)
+				}
+				<-c.Done()
+				create, start = append(create, t1.Sub(t0)), append(start, time.Since(t1))
+				if err := c.Destroy(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(median(create), "create-p50-ms")
+			b.ReportMetric(median(start), "start-to-end-p50-ms")
+		})
+	}
+}
+
+func median(l []time.Duration) float64 {
+	slices.Sort(l)
+	return float64(l[len(l)/2]) / 1e6
+}
+
+// BenchmarkSupervisorMemory tells the private memory of an idle supervisor.
+func BenchmarkSupervisorMemory(b *testing.B) {
+	for _, level := range levels {
+		b.Run(string(level), func(b *testing.B) {
+			p := benchPool(b, level)
+			c, err := p.Create(b.Context(), warden.Spec{Handle: "idle", Port: true})
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := c.Start(warden.Command{Args: []string{"/bin/sleep", "1000"}}); err != nil {
+				b.Fatal(err)
+			}
+			time.Sleep(200 * time.Millisecond)
+			for b.Loop() {
+				private, pss := memory(b, "idle")
+				b.ReportMetric(private, "private-kB")
+				b.ReportMetric(pss, "PSS-kB")
+			}
+		})
+	}
+}
+
+func memory(b *testing.B, handle string) (private, pss float64) {
+	found, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, f := range found {
+		if cmd, _ := os.ReadFile(f); string(cmd) != "cloudlet-supervisor\x00"+handle+"\x00" {
+			continue
+		}
+		rollup, err := os.ReadFile(filepath.Join(filepath.Dir(f), "smaps_rollup"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		for line := range strings.Lines(string(rollup)) {
+			var name string
+			var n float64
+			fmt.Sscan(line, &name, &n)
+			switch name {
+			case "Private_Clean:", "Private_Dirty:":
+				private += n
+			case "Pss:":
+				pss += n
+			}
+		}
+	}
+	return private, pss
+}
+
+// benchHelper serves inside the containers of the relay's benchmarks.
+const benchHelper = "WARDEN_BENCH_SERVE"
+
+func init() {
+	if addr := os.Getenv(benchHelper); addr != "" {
+		serveEcho(addr)
+		os.Exit(0)
+	}
+}
+
+func serveEcho(addr string) {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return
+	}
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			io.Copy(struct{ io.Writer }{c}, c) // no splice: an app reads and writes
+			c.Close()
+		}()
+	}
+}
+
+// BenchmarkRelay compares a connection through the relay (full) with one that
+// needs none (process).
+func BenchmarkRelay(b *testing.B) {
+	for _, level := range levels {
+		b.Run(string(level), func(b *testing.B) {
+			p := benchPool(b, level)
+			m, inside := p.Binary()
+			c, err := p.Create(b.Context(), warden.Spec{Handle: "echo", Port: true, Mounts: []warden.Mount{m}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			if level == warden.Process {
+				inside = filepath.Join(c.Home(), "helper")
+				copyBinary(b, m.Source, inside)
+			}
+			c.Own()
+			addr := fmt.Sprintf("127.0.0.1:%d", c.Port())
+			if err := c.Start(warden.Command{Args: []string{inside}, Env: []string{benchHelper + "=" + addr}}); err != nil {
+				b.Fatal(err)
+			}
+			for {
+				conn, err := net.Dial("tcp", addr)
+				if err == nil {
+					conn.Close()
+					break
+				}
+			}
+			b.Run("latency", func(b *testing.B) { benchLatency(b, addr) })
+			b.Run("connect", func(b *testing.B) { benchConnect(b, addr) })
+			b.Run("throughput", func(b *testing.B) { benchThroughput(b, addr) })
+		})
+	}
+}
+
+func copyBinary(b *testing.B, from, to string) {
+	data, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, data, 0o755)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+func benchLatency(b *testing.B, addr string) {
+	conn := dialBench(b, addr)
+	msg := make([]byte, 512)
+	for b.Loop() {
+		conn.Write(msg)
+		if _, err := io.ReadFull(conn, msg); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func benchConnect(b *testing.B, addr string) {
+	msg := make([]byte, 512)
+	for b.Loop() {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			b.Fatal(err)
+		}
+		conn.Write(msg)
+		if _, err := io.ReadFull(conn, msg); err != nil {
+			b.Fatal(err)
+		}
+		conn.(*net.TCPConn).SetLinger(0)
+		conn.Close()
+	}
+}
+
+func benchThroughput(b *testing.B, addr string) {
+	conn := dialBench(b, addr)
+	chunk := make([]byte, 64<<10)
+	b.SetBytes(int64(len(chunk)))
+	total := int64(0)
+	received := make(chan int64)
+	go func() {
+		n, _ := io.Copy(io.Discard, conn)
+		received <- n
+	}()
+	for b.Loop() {
+		n, err := conn.Write(chunk)
+		if err != nil {
+			b.Fatal(err)
+		}
+		total += int64(n)
+	}
+	conn.(*net.TCPConn).CloseWrite()
+	if n := <-received; n != total {
+		b.Fatalf("%d of %d bytes came back", n, total)
+	}
+}
+
+func dialBench(b *testing.B, addr string) net.Conn {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { conn.Close() })
+	return conn
+}
