@@ -116,6 +116,7 @@ func up(ctx context.Context, cfg cli.Config, std cli.Streams) error {
 	needs, deaRuntimes := runtimeMounts(pool, found())
 
 	g := lifecycle.Group{}
+	g.Add("operator", operator.NewServer(cfg.Data, operators, log))
 	g.Add("stager", stager.New(stager.Config{
 		Dir: filepath.Join(cfg.Data, "staging"), Frameworks: frameworks.All(), Mounts: needs,
 	}, b, pool, log))
@@ -127,7 +128,6 @@ func up(ctx context.Context, cfg cli.Config, std cli.Streams) error {
 		OpenRegistration: cfg.Registration == "open" && !unsafe, AdminsOnly: unsafe,
 	}, b, st, id, log))
 	g.Add("router", router.New(router.Config{Listener: listener}, b, log)) // last in, first to drain
-	g.Add("operator", operator.NewServer(cfg.Data, operators, log))
 
 	demo := make(chan error, 1)
 	err = g.Run(ctx, func() {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -48,13 +49,17 @@ func (c *Client) Login(ctx context.Context) (Login, error) {
 	return l, c.call(ctx, http.MethodPost, "/login", &l)
 }
 
-// Down asks the cloud to stop and waits until it has.
+// Down asks the cloud to stop and waits until its process has ended.
 func (c *Client) Down(ctx context.Context) error {
-	if err := c.call(ctx, http.MethodPost, "/down", nil); err != nil {
+	s, err := c.Status(ctx)
+	if err == nil {
+		err = c.call(ctx, http.MethodPost, "/down", nil)
+	}
+	if err != nil {
 		return err
 	}
 	for {
-		if _, err := c.Status(ctx); errors.Is(err, ErrNotRunning) {
+		if errors.Is(syscall.Kill(s.PID, 0), syscall.ESRCH) {
 			return nil
 		}
 		select {
