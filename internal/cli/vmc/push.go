@@ -44,6 +44,9 @@ func (s *session) push(ctx context.Context, c *api.Client, sp spec) error {
 			return missing(err, "Need an application name", "`vmc push NAME`.")
 		}
 	}
+	if !validName.MatchString(sp.name) {
+		return fail("Choose another one: `vmc push NAME`.", "A name is made of letters, digits, dashes and underscores, and '%s' is not", sp.name)
+	}
 	app, err := c.App(ctx, sp.name)
 	if err == nil {
 		s.say("Application '%s' already exists, updating it", sp.name)
@@ -76,7 +79,10 @@ func openDir(path string) (*appdir.Dir, error) {
 	return dir, nil
 }
 
-var notInNames = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
+var (
+	validName  = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+	notInNames = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
+)
 
 // folderName is what an app is called if nobody says otherwise.
 func folderName(path string) string {

@@ -161,6 +161,7 @@ func TestPushRefuses(t *testing.T) {
 		{"bad size", map[string]string{"app.js": ""}, []string{"--mem", "lots"}, []string{"Invalid memory size 'lots'", "256M"}},
 		{"over memory", map[string]string{"app.js": ""}, []string{"--mem", "4G"}, []string{
 			"Not enough capacity for operation.\nError: Current Usage: (0B of 2.0G total, 2.0G available for use)\n"}},
+		{"bad name", map[string]string{"app.js": ""}, []string{"--name", "x y"}, []string{"letters, digits", "'x y'"}},
 		{"no instance", map[string]string{"app.js": ""}, []string{"--instances", "0"}, []string{"at least 1 instance"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -169,11 +170,42 @@ func TestPushRefuses(t *testing.T) {
 			for name, text := range tc.files {
 				u.file(name, text)
 			}
-			u.fails(tc.want, append([]string{"push", "hello"}, tc.args...)...)
+			u.fails(tc.want, append([]string{"push", "--name", "hello"}, tc.args...)...)
 			if len(c.apps) > 0 {
 				t.Errorf("left %v behind", c.apps)
 			}
 		})
+	}
+}
+
+// What is asked for on a second push takes effect; what cannot be is refused before
+// anything is uploaded.
+func TestPushAgainWithOptions(t *testing.T) {
+	c := newCloud(t)
+	u := c.at(t)
+	u.file("app.js", "")
+	c.apps["hello"] = started("hello")
+	u.fails([]string{"does not know the framework 'cobol'"}, "push", "hello", "--framework", "cobol")
+	u.fails([]string{"Not enough capacity"}, "push", "hello", "--instances", "100")
+	if len(c.zips) > 0 {
+		t.Error("uploaded all the same")
+	}
+	if status, out, errs := u.vmc("push", "hello", "--framework", "static", "--mem", "32M", "--instances", "2", "--url", "a.vcap.me"); status != 0 {
+		t.Fatal(out, errs)
+	}
+	a := c.apps["hello"]
+	if a.Staging != (api.Staging{Model: "standalone", Stack: "static"}) || a.Resources.Memory != 32 || a.Instances != 2 || a.URIs[0] != "a.vcap.me" {
+		t.Errorf("app %+v", a)
+	}
+	if status, out, errs := u.vmc("stop", "hello"); status != 0 {
+		t.Fatal(out, errs)
+	}
+	puts := len(c.requests)
+	if status, out, errs := u.vmc("push", "hello", "--no-start"); status != 0 || len(c.requests) != puts {
+		t.Errorf("%d changes\n%s%s", len(c.requests)-puts, out, errs)
+	}
+	if status, out, errs := u.vmc("push", "hello", "--no-start", "--mem", "64M"); status != 0 || a.State != api.Stopped || a.Resources.Memory != 64 {
+		t.Errorf("app %+v\n%s%s", a, out, errs)
 	}
 }
 

@@ -48,6 +48,11 @@ func splitURLs(text string) []string {
 	return urls
 }
 
+// asks tells that something is asked for that an app can be changed to.
+func (sp spec) asks() bool {
+	return sp.framework != "" || sp.runtime != "" || sp.command != "" || sp.mem != "" || sp.urls != nil || sp.instances > 0
+}
+
 // changes puts into a request what is asked for explicitly.
 func (sp spec) changes() (func(*api.AppRequest), error) {
 	mb := api.Int(0)

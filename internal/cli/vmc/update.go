@@ -46,8 +46,21 @@ func (s *session) update(ctx context.Context, sp spec) error {
 // pushAgain sends new files to an app, changes what the command line asks to be
 // changed, and leaves it running.
 func (s *session) pushAgain(ctx context.Context, c *api.Client, app api.App, sp spec, dir *appdir.Dir) error {
+	if sp.framework != "" {
+		kind, err := named(sp.framework, s.info.Frameworks)
+		if err != nil {
+			return err
+		}
+		sp.framework = kind.Framework
+		if sp.runtime == "" {
+			sp.runtime = kind.Runtime
+		}
+	}
 	change, err := sp.changes()
 	if err != nil {
+		return err
+	}
+	if err := s.checkChange(app, change); err != nil {
 		return err
 	}
 	if err := s.uploadFrom(ctx, c, app.Name, dir, s.archive(app, dir)); err != nil {
@@ -59,9 +72,26 @@ func (s *session) pushAgain(ctx context.Context, c *api.Client, app api.App, sp 
 	if !s.opts.noStart {
 		return s.start(ctx, c, app, change)
 	}
+	if !sp.asks() {
+		return nil
+	}
 	req := app.Request()
 	change(&req)
 	return s.stage(ctx, c, app.Name, req)
+}
+
+// checkChange compares what the app will need with what is free, before the upload.
+func (s *session) checkChange(app api.App, change func(*api.AppRequest)) error {
+	if s.opts.noStart && app.State != api.Started {
+		return nil
+	}
+	req := app.Request()
+	change(&req)
+	need := int(*req.Resources.Memory) * int(*req.Instances)
+	if app.State == api.Started {
+		need -= app.Resources.Memory * app.Instances // counted already
+	}
+	return s.checkMemory(need)
 }
 
 // archive is the file in the folder that an app of this framework consists of.
