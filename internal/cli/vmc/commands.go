@@ -22,53 +22,53 @@ var commandTable []command
 
 func init() {
 	commandTable = []command{
-		{names: []string{"target"}, group: "Getting Started", usage: "[url]", about: "Reports current target or sets a new target", max: 1, run: targetCommand},
-		{names: []string{"login"}, group: "Getting Started", usage: "[email] [--email, --passwd]", about: "Login", max: 1, run: loginCommand},
-		{names: []string{"info"}, group: "Getting Started", about: "System and account information", run: infoCommand},
+		{names: []string{"target"}, group: "Getting Started", usage: "[url]", about: "Show the target cloud, or choose another", max: 1, run: targetCommand},
+		{names: []string{"login"}, group: "Getting Started", usage: "[email] [--email, --passwd]", about: "Log in to the target", max: 1, run: loginCommand},
+		{names: []string{"info"}, group: "Getting Started", about: "Show the target, the account and what it uses", run: infoCommand},
 
-		{names: []string{"apps", "list"}, group: "Applications", about: "List deployed applications", run: appsCommand},
+		{names: []string{"apps", "list"}, group: "Applications", about: "List your applications", run: appsCommand},
 
-		{names: []string{"push"}, group: "Application Creation", usage: "[appname] [--path, --url, --instances N, --mem, --framework, --runtime, --command, --no-start]", about: "Create, push, map, and start a new application", max: 1, run: pushCommand},
+		{names: []string{"push"}, group: "Application Creation", usage: "[appname] [--path, --url, --instances N, --mem, --framework, --runtime, --command, --no-start]", about: "Make an application of a folder, or update it, and start it", max: 1, run: pushCommand},
 
-		{names: []string{"start"}, group: "Application Operations", usage: "[appname] [--debug [MODE]]", about: "Start the application", max: 1, run: startCommand},
-		{names: []string{"stop"}, group: "Application Operations", usage: "[appname]", about: "Stop the application", max: 1, run: stopCommand},
-		{names: []string{"restart"}, group: "Application Operations", usage: "[appname] [--debug [MODE]]", about: "Restart the application", max: 1, run: restartCommand},
-		{names: []string{"delete"}, group: "Application Operations", usage: "<appname> [--all, --force]", about: "Delete the application", max: 1, run: deleteCommand},
+		{names: []string{"start"}, group: "Application Operations", usage: "[appname] [--debug [MODE]]", about: "Start an application", max: 1, run: startCommand},
+		{names: []string{"stop"}, group: "Application Operations", usage: "[appname]", about: "Stop an application", max: 1, run: stopCommand},
+		{names: []string{"restart"}, group: "Application Operations", usage: "[appname] [--debug [MODE]]", about: "Stop an application and start it again", max: 1, run: restartCommand},
+		{names: []string{"delete"}, group: "Application Operations", usage: "<appname> [--all, --force]", about: "Delete an application", max: 1, run: deleteCommand},
 
-		{names: []string{"update"}, group: "Application Updates", usage: "[appname] [--path]", about: "Update the application bits", max: 1, run: updateCommand},
-		{names: []string{"mem"}, group: "Application Updates", usage: "<appname> [memsize]", about: "Update the memory reservation for an application", min: 1, max: 2, run: memCommand},
-		{names: []string{"map"}, group: "Application Updates", usage: "<appname> <url>", about: "Register the application to the url", min: 2, max: 2, run: mapCommand},
-		{names: []string{"unmap"}, group: "Application Updates", usage: "<appname> <url>", about: "Unregister the application from the url", min: 2, max: 2, run: unmapCommand},
-		{names: []string{"instances", "scale"}, group: "Application Updates", usage: "<appname> [num | +num | -num]", about: "List application instances, or scale them up or down", min: 1, max: 2, run: instancesCommand},
+		{names: []string{"update"}, group: "Application Updates", usage: "[appname] [--path]", about: "Send new files, and restart the application if it runs", max: 1, run: updateCommand},
+		{names: []string{"mem"}, group: "Application Updates", usage: "<appname> [memsize]", about: "Show or change the memory of each instance", min: 1, max: 2, run: memCommand},
+		{names: []string{"map"}, group: "Application Updates", usage: "<appname> <url>", about: "Let the application answer at a URL", min: 2, max: 2, run: mapCommand},
+		{names: []string{"unmap"}, group: "Application Updates", usage: "<appname> <url>", about: "Take a URL away from the application", min: 2, max: 2, run: unmapCommand},
+		{names: []string{"instances", "scale"}, group: "Application Updates", usage: "<appname> [num | +num | -num]", about: "List the instances, or change their number", min: 1, max: 2, run: instancesCommand},
 
-		{names: []string{"crashes"}, group: "Application Information", usage: "<appname>", about: "List recent application crashes", min: 1, max: 1, run: crashesCommand},
-		{names: []string{"crashlogs"}, group: "Application Information", usage: "<appname> [--instance]", about: "Display log information for crashed applications", min: 1, max: 1, run: crashlogsCommand},
-		{names: []string{"logs"}, group: "Application Information", usage: "<appname> [--all, --instance, --prefix]", about: "Display log information for the application", min: 1, max: 1, run: logsCommand},
-		{names: []string{"files"}, group: "Application Information", usage: "<appname> [path] [--all, --instance, --prefix]", about: "Display directory listing or file download for path", min: 1, max: 2, raw: true, run: filesCommand},
-		{names: []string{"stats"}, group: "Application Information", usage: "[appname]", about: "Display resource usage for the application", max: 1, run: statsCommand},
+		{names: []string{"crashes"}, group: "Application Information", usage: "<appname>", about: "List the instances that crashed lately", min: 1, max: 1, run: crashesCommand},
+		{names: []string{"crashlogs"}, group: "Application Information", usage: "<appname> [--instance]", about: "Print the logs of a crashed instance", min: 1, max: 1, run: crashlogsCommand},
+		{names: []string{"logs"}, group: "Application Information", usage: "<appname> [--all, --instance, --prefix]", about: "Print the logs of an instance", min: 1, max: 1, run: logsCommand},
+		{names: []string{"files"}, group: "Application Information", usage: "<appname> [path] [--all, --instance, --prefix]", about: "Print a file or the listing of a folder", min: 1, max: 2, raw: true, run: filesCommand},
+		{names: []string{"stats"}, group: "Application Information", usage: "[appname]", about: "Show what the instances use", max: 1, run: statsCommand},
 
-		{names: []string{"env"}, group: "Application Environment", usage: "<appname>", about: "List application environment variables", min: 1, max: 1, run: envCommand},
-		{names: []string{"env-add", "env_add"}, group: "Application Environment", usage: "<appname> <variable[=]value>", about: "Add an environment variable to an application", min: 2, max: 3, run: envAddCommand},
-		{names: []string{"env-del", "env_del"}, group: "Application Environment", usage: "<appname> <variable>", about: "Delete an environment variable from an application", min: 2, max: 2, run: envDelCommand},
+		{names: []string{"env"}, group: "Application Environment", usage: "<appname>", about: "List the environment variables", min: 1, max: 1, run: envCommand},
+		{names: []string{"env-add", "env_add"}, group: "Application Environment", usage: "<appname> <variable[=]value>", about: "Set an environment variable", min: 2, max: 3, run: envAddCommand},
+		{names: []string{"env-del", "env_del"}, group: "Application Environment", usage: "<appname> <variable>", about: "Remove an environment variable", min: 2, max: 2, run: envDelCommand},
 
-		{names: []string{"user"}, group: "Administration", about: "Display user account information", run: userCommand},
-		{names: []string{"passwd"}, group: "Administration", usage: "[newpassword]", about: "Change the password for the current user", max: 1, run: passwdCommand},
-		{names: []string{"logout"}, group: "Administration", about: "Logs current user out of the target system", run: logoutCommand},
-		{names: []string{"add-user", "add_user", "create_user", "create-user", "register"}, group: "Administration", usage: "[email] [--email, --passwd]", about: "Register a new user (requires admin privileges)", max: 1, run: addUserCommand},
-		{names: []string{"delete-user", "delete_user", "unregister"}, group: "Administration", usage: "<user>", about: "Delete a user and all apps (requires admin privileges)", min: 1, max: 1, run: deleteUserCommand},
-		{names: []string{"users"}, group: "Administration", about: "List users and their applications (requires admin privileges)", run: usersCommand},
+		{names: []string{"user"}, group: "Administration", about: "Show who is logged in", run: userCommand},
+		{names: []string{"passwd"}, group: "Administration", usage: "[newpassword]", about: "Change your password", max: 1, run: passwdCommand},
+		{names: []string{"logout"}, group: "Administration", about: "Forget all tokens", run: logoutCommand},
+		{names: []string{"add-user", "add_user", "create_user", "create-user", "register"}, group: "Administration", usage: "[email] [--email, --passwd]", about: "Register somebody (for administrators, unless registration is open)", max: 1, run: addUserCommand},
+		{names: []string{"delete-user", "delete_user", "unregister"}, group: "Administration", usage: "<user>", about: "Delete somebody with all applications (for administrators)", min: 1, max: 1, run: deleteUserCommand},
+		{names: []string{"users"}, group: "Administration", about: "List everybody and their applications (for administrators)", run: usersCommand},
 
-		{names: []string{"runtimes"}, group: "System", about: "Display the supported runtimes of the target system", run: runtimesCommand},
-		{names: []string{"frameworks"}, group: "System", about: "Display the recognized frameworks of the target system", run: frameworksCommand},
+		{names: []string{"runtimes"}, group: "System", about: "List the runtimes of the target", run: runtimesCommand},
+		{names: []string{"frameworks"}, group: "System", about: "List the frameworks of the target", run: frameworksCommand},
 
-		{names: []string{"aliases"}, group: "Misc", about: "List aliases", run: aliasesCommand},
-		{names: []string{"alias"}, group: "Misc", usage: "<alias[=]command>", about: "Create an alias for a command", min: 1, max: 2, run: aliasCommand},
-		{names: []string{"unalias"}, group: "Misc", usage: "<alias>", about: "Remove an alias", min: 1, max: 1, run: unaliasCommand},
-		{names: []string{"targets", "tokens"}, group: "Misc", about: "List known targets and associated authorization tokens", run: targetsCommand},
-		{names: []string{"version"}, group: "Misc", about: "Display the version", run: versionCommand},
+		{names: []string{"aliases"}, group: "Misc", about: "List the aliases", run: aliasesCommand},
+		{names: []string{"alias"}, group: "Misc", usage: "<alias[=]command>", about: "Give a command another name", min: 1, max: 2, run: aliasCommand},
+		{names: []string{"unalias"}, group: "Misc", usage: "<alias>", about: "Forget an alias", min: 1, max: 1, run: unaliasCommand},
+		{names: []string{"targets", "tokens"}, group: "Misc", about: "List the known targets and their tokens", run: targetsCommand},
+		{names: []string{"version"}, group: "Misc", about: "Print the version", run: versionCommand},
 
-		{names: []string{"help"}, group: "Help", usage: "[command]", about: "Get general help or help on a specific command", max: 1, run: helpCommand},
-		{names: []string{"options"}, group: "Help", about: "Get help on available options", run: optionsCommand},
+		{names: []string{"help"}, group: "Help", usage: "[command]", about: "Explain all commands, or one", max: 1, run: helpCommand},
+		{names: []string{"options"}, group: "Help", about: "List the global options", run: optionsCommand},
 	}
 }
 
@@ -173,6 +173,6 @@ func (s *session) optionHelp() {
 		for _, n := range o.names {
 			forms = append(forms, "--"+n)
 		}
-		s.say("  %-46s %s", strings.TrimSpace(strings.Join(forms, ", ")+" "+o.value), o.about)
+		s.say("  %-48s %s", strings.TrimSpace(strings.Join(forms, ", ")+" "+o.value), o.about)
 	}
 }
