@@ -26,7 +26,7 @@ func (s *session) kind(ctx context.Context, sp spec, dir *appdir.Dir) (appdir.Ki
 	if err != nil {
 		return kind, err
 	}
-	if kind.Sure {
+	if kind.Sure && sp.framework == "" {
 		s.say("Detected a %s", kind.Name)
 	}
 	if sp.runtime != "" {

@@ -249,7 +249,7 @@ func TestPushOfCrashingApp(t *testing.T) {
 	u.file("app.js", "x")
 	u.fails([]string{
 		"Error: Application [hello] failed to start, logs information below.\n====> /logs/stderr.log <====\n\nnoise\n",
-		"ReferenceError: x is not defined", "VCAP_APP_PORT", "vmc crashlogs hello",
+		"ReferenceError: x is not defined", "vmc crashlogs hello",
 	}, "push", "hello")
 }
 

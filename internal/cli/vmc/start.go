@@ -50,7 +50,7 @@ func restartCommand(ctx context.Context, s *session, args []string) error {
 		if err != nil {
 			return err
 		}
-		return s.restart(ctx, c, app)
+		return s.restartBy(ctx, c, app, s.stage)
 	})
 }
 
@@ -67,7 +67,7 @@ func (s *session) stop(ctx context.Context, c *api.Client, app api.App) error {
 	})
 }
 
-func (s *session) restart(ctx context.Context, c *api.Client, app api.App) error {
+func (s *session) restartBy(ctx context.Context, c *api.Client, app api.App, put send) error {
 	if err := s.stop(ctx, c, app); err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (s *session) restart(ctx context.Context, c *api.Client, app api.App) error
 	if err != nil {
 		return err
 	}
-	return s.start(ctx, c, app, nil)
+	return s.startBy(ctx, c, app, nil, put)
 }
 
 // restartIfStarted lets a running app see what was changed.
@@ -87,7 +87,7 @@ func (s *session) restartIfStarted(ctx context.Context, c *api.Client, app api.A
 	if err != nil {
 		return err
 	}
-	return s.restart(ctx, c, app)
+	return s.restartBy(ctx, c, app, s.stage)
 }
 
 // start stages the app if need be, starts it, and waits until all instances run. What
@@ -97,6 +97,14 @@ func (s *session) start(ctx context.Context, c *api.Client, app api.App, change 
 		s.say("Application '%s' already started", app.Name)
 		return nil
 	}
+	return s.startBy(ctx, c, app, change, s.stage)
+}
+
+// send carries out a change of an app.
+type send func(ctx context.Context, c *api.Client, name string, req api.AppRequest) error
+
+// startBy starts an app by a change that may show how it is staged, or not.
+func (s *session) startBy(ctx context.Context, c *api.Client, app api.App, change func(*api.AppRequest), put send) error {
 	req := app.Request()
 	state, console := api.Started, app.Staging.Model == "rails3"
 	req.State, req.Console, req.Debug = &state, &console, nil
@@ -113,7 +121,7 @@ func (s *session) start(ctx context.Context, c *api.Client, app api.App, change 
 	if err != nil {
 		return err
 	}
-	if err := s.stage(ctx, c, app.Name, req); err != nil {
+	if err := put(ctx, c, app.Name, req); err != nil {
 		return err
 	}
 	return s.awaitRunning(ctx, c, app.Name, before)
@@ -215,12 +223,9 @@ func (s *session) checkStart(ctx context.Context, c *api.Client, app api.App, be
 func failedStart(ctx context.Context, c *api.Client, app api.App, instance string) error {
 	logs := tails(ctx, c, app.Name, instance)
 	if logs == "" {
-		logs = "It ended without any output.\n"
+		logs = "It said nothing. An application has to keep running and, if it has a URL, to listen on the port in $VCAP_APP_PORT.\n"
 	}
 	next := fmt.Sprintf("Correct it and `vmc push %[1]s` again; `vmc crashlogs %[1]s` shows all of the logs.", app.Name)
-	if len(app.URIs) > 0 {
-		next = "An application with a URL has to keep running and to listen on the port in $VCAP_APP_PORT.\n" + next
-	}
 	return fail(logs+next, "Application [%s] failed to start, logs information below.", app.Name)
 }
 

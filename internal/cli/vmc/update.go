@@ -110,5 +110,14 @@ func (s *session) replace(ctx context.Context, c *api.Client, app api.App, chang
 	if err := s.stage(ctx, c, app.Name, req); err != nil {
 		return err
 	}
-	return s.restartIfStarted(ctx, c, app)
+	app, err := c.App(ctx, app.Name) // the change gave it another version
+	if err != nil {
+		return err
+	}
+	return s.restartBy(ctx, c, app, plainly)
+}
+
+// plainly sends a change that has nothing to stage.
+func plainly(ctx context.Context, c *api.Client, name string, req api.AppRequest) error {
+	return c.UpdateApp(ctx, name, req)
 }
