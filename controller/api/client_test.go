@@ -206,6 +206,24 @@ func TestPutBits(t *testing.T) {
 	}
 }
 
+// A server that refuses before it has read everything is understood, and nobody hears
+// of progress afterwards.
+func TestPutBitsRefusedEarly(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		io.WriteString(w, `{"code":200,"description":"Operation not permitted"}`)
+	}))
+	defer srv.Close()
+	zip := bytes.NewReader(make([]byte, 32<<20))
+	var last int64
+	err := api.NewClient(srv.URL, "").PutBits(t.Context(), "hello", api.Upload{
+		Zip: zip, Size: zip.Size(), Progress: func(n int64) { last = n },
+	})
+	if !errors.Is(err, api.Forbidden) {
+		t.Errorf("%v after %d bytes", err, last)
+	}
+}
+
 func TestInstancesOldAndNew(t *testing.T) {
 	for _, body := range []string{
 		`{"instances":[{"index":0,"state":"RUNNING","since":5,"debug_ip":"1.2.3.4","debug_port":8000,"console_ip":null,"console_port":null}]}`,

@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
+	"sync"
 )
 
 // Upload is an app's bits: a zip, and what the server has already.
@@ -14,7 +15,7 @@ type Upload struct {
 	Known    []Resource // paths relative to the app's root
 	Zip      io.ReaderAt
 	Size     int64
-	Progress func(sent int64) // told about bytes of the zip; may be nil
+	Progress func(sent int64) // told about bytes of the zip, never after the end; may be nil
 }
 
 // PutBits uploads an app's bits. The zip is read from where it lies, never held.
@@ -23,13 +24,15 @@ func (c *Client) PutBits(ctx context.Context, name string, up Upload) error {
 	if err != nil {
 		return err
 	}
+	p := progress{tell: up.Progress}
+	defer p.end() // the transport may go on sending after a server's early refusal
 	return c.exchange(ctx, slow, request{
 		method: http.MethodPost,
 		path:   route("apps", name, "application"),
 		ctype:  ctype,
 		length: int64(len(head)) + up.Size + int64(len(tail)),
 		body: func() io.Reader {
-			zip := &counter{r: io.NewSectionReader(up.Zip, 0, up.Size), tell: up.Progress}
+			zip := &counter{r: io.NewSectionReader(up.Zip, 0, up.Size), p: &p}
 			return io.MultiReader(bytes.NewReader(head), zip, bytes.NewReader(tail))
 		},
 	}, nil)
@@ -63,17 +66,36 @@ func (up Upload) form() (head, tail []byte, ctype string, err error) {
 	return b.Bytes()[:n], b.Bytes()[n:], w.FormDataContentType(), nil
 }
 
-// counter tells how much was read.
+// counter reports how much was read.
 type counter struct {
-	r    io.Reader
-	n    int64
-	tell func(int64)
+	r io.Reader
+	n int64
+	p *progress
 }
 
-func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	if c.n += int64(n); c.tell != nil && n > 0 {
-		c.tell(c.n)
-	}
+func (c *counter) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	c.n += int64(n)
+	c.p.report(c.n)
 	return n, err
+}
+
+// progress passes reports on until it is ended.
+type progress struct {
+	mu   sync.Mutex
+	tell func(int64) // nil: nobody wants to know, or not any more
+}
+
+func (p *progress) report(n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tell != nil {
+		p.tell(n)
+	}
+}
+
+func (p *progress) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tell = nil
 }

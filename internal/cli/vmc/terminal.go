@@ -22,6 +22,7 @@ type terminal struct {
 	out, err io.Writer
 	colors   bool
 	redraws  bool // out is a terminal, where a line may be written over
+	drawn    string
 	never    bool // -n: never ask
 }
 
@@ -80,8 +81,12 @@ func (t *terminal) step(what string, do func() error) error {
 
 // progress writes a percentage over the line that begins with what; only on terminals.
 func (t *terminal) progress(what string, done, total int64) {
-	if t.redraws && total > 0 {
-		fmt.Fprintf(t.out, "\r%s: %d%%\x1b[K", what, done*100/total)
+	if !t.redraws || total == 0 {
+		return
+	}
+	if line := fmt.Sprintf("\r%s: %d%%\x1b[K", what, done*100/total); line != t.drawn {
+		t.drawn = line
+		fmt.Fprint(t.out, line)
 	}
 }
 
