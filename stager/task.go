@@ -29,12 +29,14 @@ type task struct {
 	id      string
 	box     *warden.Container
 
-	mu  sync.Mutex
-	log bytes.Buffer
+	mu   sync.Mutex
+	log  bytes.Buffer
+	full bool
 }
 
-// maxLog bounds a staging log, in bytes. What is printed beyond it still scrolls by.
-const maxLog = 1 << 20
+// maxLog bounds a staging log, in bytes. It travels in the reply, whose bound is 1 MiB
+// and where a character may take six.
+const maxLog = 128 << 10
 
 // failure is an error with the text that v1 had for its step, and why.
 func failure(step string, err error) error { return fmt.Errorf("%s: %w", step, err) }
@@ -242,17 +244,29 @@ func (t *task) command(ctx context.Context, args ...string) error {
 func (t *task) say(format string, args ...any) {
 	now := time.Now()
 	line := strings.TrimRight(fmt.Sprintf(format, args...), "\r\n")
-	t.mu.Lock()
-	if t.log.Len() < maxLog {
-		fmt.Fprintf(&t.log, "[%s] %s\n", now.Format("2006-01-02 15:04:05"), line)
+	if !t.keep(now, &line) {
+		return
 	}
-	t.mu.Unlock()
 	err := bus.Logs(t.request.AppID).Publish(t.conn, bus.LogLine{
 		App: t.request.AppID, Source: bus.SourceStaging, Text: line, Time: now,
 	})
 	if err != nil {
 		t.Stager.log.Warn("staging log", "app", t.request.AppID, "err", err)
 	}
+}
+
+// keep adds a line to the log, if there is room. The first that finds none says so.
+func (t *task) keep(now time.Time, line *string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.full {
+		return false
+	}
+	if t.full = t.log.Len() >= maxLog; t.full {
+		*line = fmt.Sprintf("(what follows is left out: the log is longer than %d KiB)", maxLog>>10)
+	}
+	fmt.Fprintf(&t.log, "[%s] %s\n", now.Format("2006-01-02 15:04:05"), *line)
+	return true
 }
 
 func (t *task) text() string {
