@@ -42,8 +42,7 @@ func loginCommand(ctx context.Context, s *session, args []string) error {
 	}
 }
 
-// tryLogin stores a token for a password that is given or asked for. It asks as nobody,
-// because an administrator is given anybody's token whatever the password.
+// tryLogin stores a token for a password that is given or asked for.
 func (s *session) tryLogin(ctx context.Context, c *api.Client, email string) error {
 	password := s.opts.password
 	if password == "" {
@@ -52,9 +51,7 @@ func (s *session) tryLogin(ctx context.Context, c *api.Client, email string) err
 			return missing(err, "Need a password", "`vmc login EMAIL --passwd PASSWORD`, or run it on a terminal.")
 		}
 	}
-	nobody := *c
-	nobody.Token, nobody.Proxy = "", ""
-	token, err := nobody.Login(ctx, email, password)
+	err := s.storeLogin(ctx, c, email, password)
 	var fault *api.Fault
 	switch {
 	case errors.Is(err, api.Forbidden):
@@ -69,7 +66,17 @@ func (s *session) tryLogin(ctx context.Context, c *api.Client, email string) err
 			text:  fmt.Sprintf("Problem with login to '%s', %v, try again or register for an account.", c.Target, err),
 			cause: err,
 		}
-	case err != nil:
+	}
+	return err
+}
+
+// storeLogin gets and keeps a token. It asks as nobody, because an administrator is
+// given anybody's token whatever the password.
+func (s *session) storeLogin(ctx context.Context, c *api.Client, email, password string) error {
+	nobody := *c
+	nobody.Token, nobody.Proxy = "", ""
+	token, err := nobody.Login(ctx, email, password)
+	if err != nil {
 		return err
 	}
 	return s.files.storeToken(c.Target, token)
@@ -132,6 +139,11 @@ func passwdCommand(ctx context.Context, s *session, args []string) error {
 	}
 	if err := c.SetPassword(ctx, s.info.User, password); err != nil {
 		return err
+	}
+	if s.opts.proxy == "" { // the old password's tokens may be worth nothing now
+		if err := s.storeLogin(ctx, c, s.info.User, password); err != nil {
+			return err
+		}
 	}
 	s.good("Successfully changed password")
 	return nil
