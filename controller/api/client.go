@@ -66,7 +66,7 @@ func (u *Unreachable) Unwrap() error { return u.Err }
 func newHTTP() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
-			Proxy:                  http.ProxyFromEnvironment,
+			Proxy:                  proxy,
 			DialContext:            dialLoopback,
 			ForceAttemptHTTP2:      true,
 			TLSHandshakeTimeout:    10 * time.Second,
@@ -76,6 +76,15 @@ func newHTTP() *http.Client {
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+}
+
+// proxy is the environment's, for other machines: the standard library goes past it for
+// localhost only, and not for the names below.
+func proxy(r *http.Request) (*url.URL, error) {
+	if isLocalhost(r.URL.Hostname()) {
+		return nil, nil
+	}
+	return http.ProxyFromEnvironment(r)
 }
 
 // dialLoopback dials this machine for localhost and all names below it, which browsers
