@@ -3,6 +3,7 @@ package warden
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
@@ -25,11 +26,11 @@ type visit func(folder int, name string, st *unix.Stat_t) error
 
 // walk visits everything below the folder at path.
 func walk(path string, v visit) error {
-	fd, err := unix.Open(path, openFolder, 0)
+	top, err := openTop(path)
 	if err != nil {
-		return &fs.PathError{Op: "open", Path: path, Err: err}
+		return err
 	}
-	return walkFolder(os.NewFile(uintptr(fd), path), 0, v)
+	return walkFolder(top, 0, v)
 }
 
 func walkFolder(f *os.File, depth int, v visit) error {
@@ -70,7 +71,7 @@ func walkEntry(f *os.File, name string, depth int, v visit) error {
 }
 
 func ignoreEnd(err error) error {
-	if err == nil || err.Error() == "EOF" {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err
@@ -106,31 +107,99 @@ func own(path string, id int) error {
 	return os.Lchown(path, id, id)
 }
 
-// removeTree removes path and everything below it. Folders that their owner
-// made unreadable or read-only are opened up first, where that is needed.
+// removeTree removes path and everything below it. The app may have made that
+// hard: by folders that their owner cannot read or change, which are opened up,
+// and by nesting deeper than there are descriptors, which is why what lies deep
+// is moved to the top. No more than maxDepth descriptors are used at a time.
 func removeTree(path string) error {
-	err := os.RemoveAll(path)
-	if err == nil {
+	err := unix.Unlink(path)
+	if err == nil || errors.Is(err, unix.ENOENT) {
 		return nil
 	}
-	walk(path, func(folder int, name string, st *unix.Stat_t) error {
-		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-			openUp(folder, name)
-		}
-		return nil
-	})
-	return os.RemoveAll(path)
+	top, err := openTop(path)
+	if err != nil {
+		return err
+	}
+	defer top.Close()
+	r := remover{top: int(top.Fd())}
+	if err := r.empty(top, 0); err != nil {
+		return &fs.PathError{Op: "remove", Path: path, Err: err}
+	}
+	return os.Remove(path)
 }
 
-// openUp lets the owner do everything in a folder.
-func openUp(folder int, name string) {
-	fd, err := unix.Openat(folder, name, openFolder, 0)
-	if err == nil {
-		unix.Fchmod(fd, 0o700)
-		unix.Close(fd)
-		return
+func openTop(path string) (*os.File, error) {
+	fd, err := unix.Open(path, openFolder, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	// Without the right to read it cannot be opened. Whoever may replace it by
-	// a link here runs as ourselves, and could change the link's target anyway.
-	unix.Fchmodat(folder, name, 0o700, 0)
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+type remover struct {
+	top   int
+	moved int // folders moved to the top so far
+}
+
+// empty removes all entries of a folder, reading it again until there are none:
+// entries may be skipped while others are removed, and come in while others are
+// moved.
+func (r *remover) empty(f *os.File, depth int) error {
+	allowOwner(f)
+	for {
+		names, err := f.Readdirnames(1024)
+		if err != nil || len(names) == 0 {
+			return ignoreEnd(err)
+		}
+		var failed error
+		removed := 0
+		for _, name := range names {
+			if err := r.remove(f, name, depth); err != nil {
+				failed = err
+			} else {
+				removed++
+			}
+		}
+		if removed == 0 {
+			return failed
+		}
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *remover) remove(f *os.File, name string, depth int) error {
+	fd := int(f.Fd())
+	err := unix.Unlinkat(fd, name, 0)
+	if err == nil || err == unix.ENOENT {
+		return nil
+	}
+	if depth == maxDepth {
+		r.moved++
+		return unix.Renameat(fd, name, r.top, fmt.Sprintf(".deep-%d", r.moved))
+	}
+	sub, e := unix.Openat(fd, name, openFolder, 0)
+	if e == unix.EACCES {
+		// As root this does not happen. Else whoever may put a link in its place
+		// runs as ourselves, and could change what it leads to anyway.
+		unix.Fchmodat(fd, name, 0o700, 0)
+		sub, e = unix.Openat(fd, name, openFolder, 0)
+	}
+	if e != nil {
+		return err
+	}
+	folder := os.NewFile(uintptr(sub), name)
+	defer folder.Close()
+	if err := r.empty(folder, depth+1); err != nil {
+		return err
+	}
+	return unix.Unlinkat(fd, name, unix.AT_REMOVEDIR)
+}
+
+// allowOwner lets the owner do everything in a folder.
+func allowOwner(f *os.File) {
+	if st, err := f.Stat(); err == nil && st.Mode()&0o700 != 0o700 {
+		f.Chmod(0o700)
+	}
 }

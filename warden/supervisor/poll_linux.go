@@ -39,7 +39,8 @@ func (p *poller) control(op, fd int, events uint32) {
 // wait fills events, waiting at most the given milliseconds, -1 for ever.
 func (p *poller) wait(events []event, timeout int) int {
 	// Under load there is something already: then the scheduler, which is told
-	// of every call that may block, need not know.
+	// of every call that may block, need not know. Polling longer than that was
+	// tried, and takes the processor from those that are waited for.
 	n := p.raw(0)
 	if n == 0 && timeout != 0 {
 		n, _ = syscall.EpollWait(p.fd, p.got[:], timeout)

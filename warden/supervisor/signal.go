@@ -53,12 +53,13 @@ type signals struct {
 }
 
 func (s signals) ready(event) {
-	n, err := syscall.Read(s.fd, s.l.buf[:256])
+	var buf [64]byte // the loop's own is needed for what a signal leads to
+	n, err := syscall.Read(s.fd, buf[:])
 	if err != nil {
 		return
 	}
 	child := false
-	for _, b := range s.l.buf[:n] {
+	for _, b := range buf[:n] {
 		if sig := syscall.Signal(b); sig == syscall.SIGCHLD {
 			child = true
 		} else {

@@ -6,6 +6,9 @@ package supervisor
 // follows), one byte of kind, and a body. A body is a fixed row of fields: a
 // number takes eight bytes, a string its length as a number and its bytes, a
 // list its length as a number and its elements.
+//
+// Supervisors outlive an upgrade of Cloudlet: frames other than KindSetup may be
+// added, but those that are here keep their kind and their body.
 
 // MaxFrame bounds a frame; arguments and environment of a process fit well.
 const MaxFrame = 4 << 20

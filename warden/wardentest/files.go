@@ -218,8 +218,17 @@ func testCreateErrors(s *suite) {
 // testUnremovable: a home that its app made hard to remove is removed.
 func testUnremovable(s *suite) {
 	p := s.pool(warden.Config{})
-	c := s.create(p, warden.Spec{})
+	c := s.create(p, warden.Spec{Mounts: helperMounts(p)})
+	deep := helper(s, p, c, "deep", "30000")
 	s.run(c, "mkdir -p a/b/c ro/x none/y; touch ro/x/f; chmod 555 ro/x ro; chmod 0 none; cd a/b/c; i=0; while [ $i -lt 300 ]; do mkdir dddddddddddd; cd dddddddddddd; i=$((i+1)); done")
+	// Deeper than there are descriptors.
+	if err := c.Start(deep); err != nil {
+		s.Fatal(err)
+	}
+	s.wait(c)
+	if out := s.log(c, "stdout.log"); out != "30000\n" {
+		s.Errorf("the program could not nest folders: %q", out)
+	}
 	s.destroy(c)
 	if _, err := os.Lstat(c.Home()); !errors.Is(err, os.ErrNotExist) {
 		s.Errorf("home: %v", err)

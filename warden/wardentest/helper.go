@@ -7,7 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"cloudlet/warden"
@@ -30,6 +32,7 @@ var helpers = map[string]func(args []string){
 	"count": func(args []string) { serve(args[0], helpCount) },
 	"break": func(args []string) { serve(args[0], func(c *net.TCPConn) { c.SetLinger(0) }) },
 	"dial":  helpDial,
+	"deep":  helpDeep,
 }
 
 // helpFDs prints the descriptors that this program was started with.
@@ -86,6 +89,18 @@ func helpDial(args []string) {
 		c.Close()
 		fmt.Println("yes")
 	}
+}
+
+// helpDeep nests folders, each in the one before.
+func helpDeep(args []string) {
+	n, _ := strconv.Atoi(args[0])
+	for i := range n {
+		if os.Mkdir("d", 0o700) != nil || syscall.Chdir("d") != nil {
+			n = i
+			break
+		}
+	}
+	fmt.Println(n)
 }
 
 // helper gives the command that runs a helper in a container that was made
