@@ -1,7 +1,6 @@
 package controller
 
 import (
-	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -26,20 +25,23 @@ func describeApp(a *store.App, running *int) api.App {
 	return api.App{
 		Name:             a.Name,
 		Staging:          api.Staging{Model: a.Framework, Stack: a.Runtime},
-		URIs:             slices.Concat([]string{}, a.URIs),
+		URIs:             list(a.URIs),
 		Instances:        a.Instances,
 		RunningInstances: running,
 		Resources:        api.Resources{Memory: a.Memory, Disk: a.Disk, FDs: a.FDs},
 		State:            state(a),
 		Services:         []string{},
 		Version:          a.Version(),
-		Env:              slices.Concat([]string{}, a.Env),
+		Env:              list(a.Env),
 		Meta: api.Meta{
 			Debug: a.Debug, Console: a.Console, Version: a.LockVersion,
 			Created: a.Created.Unix(), Command: a.Command,
 		},
 	}
 }
+
+// list is a copy that is never nil: clients fail on null where they expect an array.
+func list(s []string) []string { return append([]string{}, s...) }
 
 // ownApp reads the app of the path, which has to be the caller's.
 func (c *Controller) ownApp(e echo.Context) (app store.App, err error) {
@@ -110,7 +112,7 @@ func (c *Controller) createApp(e echo.Context) error {
 			return err
 		}
 		if allowed := c.account(u).Apps; len(mine) >= allowed {
-			return api.TooManyApps.With(len(mine), allowed)
+			return api.TooManyApps.With(len(mine), allowed).Because("delete one that is not needed any more: vmc delete NAME")
 		}
 		if err := c.apply(&app, req, u, mine); err != nil {
 			return err
@@ -173,7 +175,7 @@ func (c *Controller) carryOut(ctx ctx, before, app store.App) error {
 	switch {
 	case before.Started && !app.Started:
 		c.tell(bus.DEAStop.Publish(c.conn, bus.StopApp{Droplet: bus.AppNumber(app.ID)}))
-	case !before.Started && app.Started:
+	case begins(&before, &app):
 		if err := c.start(ctx, &app); err != nil {
 			return err
 		}
@@ -189,22 +191,29 @@ func (c *Controller) carryOut(ctx ctx, before, app store.App) error {
 	return nil
 }
 
-// changed tells whether the health manager has to look at the app again.
-func changed(before, after *store.App) bool {
-	return before.Started != after.Started || before.Instances != after.Instances
+// begins tells whether instances are to be started: the app was started, or what was
+// started before its bits came has its first droplet.
+func begins(before, after *store.App) bool {
+	return after.Started && (!before.Started || before.Droplet == nil && after.Droplet != nil)
 }
 
-// start gives the app a new version and starts all of its instances.
+// changed tells whether the health manager has to look at the app again.
+func changed(before, after *store.App) bool {
+	return before.Started != after.Started || before.Instances != after.Instances || begins(before, after)
+}
+
+// start gives the app a new version and starts all of its instances, unless somebody
+// has stopped it meanwhile.
 func (c *Controller) start(ctx ctx, app *store.App) error {
 	err := c.st.Update(func(tx *store.Tx) (err error) {
-		if *app, err = tx.App(app.ID); err != nil {
+		if *app, err = tx.App(app.ID); err != nil || !app.Started {
 			return err
 		}
 		app.RunCount++
 		app.Updated = time.Now().UTC()
 		return tx.PutApp(app)
 	})
-	if err != nil || app.Droplet == nil {
+	if err != nil || !app.Started || app.Droplet == nil {
 		return err
 	}
 	c.startInstances(ctx, app, span(0, app.Instances), false)
@@ -265,7 +274,8 @@ func (c *Controller) tell(err error) {
 }
 
 // replaceInstances is v1's "update": it stages if needed, stops everything and starts
-// everything. No published server did more.
+// everything. No published server did more; ours also tells the health manager, which
+// would count instances of the old version otherwise.
 func (c *Controller) replaceInstances(e echo.Context) error {
 	app, err := c.ownApp(e)
 	if err != nil {
@@ -280,7 +290,7 @@ func (c *Controller) replaceInstances(e echo.Context) error {
 			return err
 		}
 		if !app.Started {
-			return api.AppStopped
+			return api.AppStopped.Because("start it first: vmc start %s", app.Name)
 		}
 		if err := checkVersion(&app, req); err != nil {
 			return err
@@ -292,10 +302,16 @@ func (c *Controller) replaceInstances(e echo.Context) error {
 	if err != nil {
 		return err
 	}
+	ctx := e.Request().Context()
+	if app.NeedsStaging() {
+		if app, err = c.stage(ctx, app.ID); err != nil {
+			return err
+		}
+	}
 	c.tell(bus.DEAStop.Publish(c.conn, bus.StopApp{Droplet: bus.AppNumber(app.ID)}))
 	stopped := app
 	stopped.Started = false
-	if err := c.carryOut(e.Request().Context(), stopped, app); err != nil {
+	if err := c.carryOut(ctx, stopped, app); err != nil {
 		return err
 	}
 	return e.NoContent(http.StatusNoContent)
@@ -326,5 +342,3 @@ func (c *Controller) updateState(e echo.Context) error {
 
 // memoryText is an amount of memory as v1's texts have it.
 func memoryText(mb int) string { return strings.TrimSpace(itoa(mb)) + "M" }
-
-var errNotStaged = errors.New("the application's bits changed while they were staged")

@@ -158,6 +158,7 @@ func (c *Controller) receive(part io.Reader) (*os.File, error) {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		err = api.BadRequest.Because("the upload ended early")
 	case err == nil && n > c.cfg.MaxUpload:
+		readOn(part, c.cfg.MaxUpload)
 		err = c.packagingFault(errTooLarge)
 	}
 	return f, err
@@ -168,31 +169,40 @@ func (c *Controller) receive(part io.Reader) (*os.File, error) {
 func (c *Controller) addPooled(u *unpacker, owner string, resources []api.Resource) error {
 	return c.st.View(func(tx *store.Tx) error {
 		for _, r := range resources {
-			name, err := cleanPath(r.FN)
-			if err != nil {
-				return err
-			}
-			if _, sent := u.tree[name]; sent {
-				continue
-			}
 			f, ok, err := tx.PoolFile(owner, r.SHA1)
 			if err != nil {
 				return err
 			}
-			if !ok || f.Size != int64(r.Size) {
-				return fmt.Errorf("%w: %.80q", errNoSource, r.FN)
-			}
-			if u.left -= f.Size; u.left < 0 {
-				return errTooLarge
-			}
-			n := node{Path: name, Mode: pooledMode(r.Mode, f.Executable), Blob: f.SHA256, Size: f.Size}
-			if err := u.tree.add(n); err != nil {
+			if err := u.pooled(r, f, ok); err != nil {
 				return err
 			}
-			u.files = append(u.files, f)
 		}
 		return nil
 	})
+}
+
+// pooled adds one file f of the pool, if known, where the descriptor says.
+func (u *unpacker) pooled(r api.Resource, f store.PoolFile, known bool) error {
+	name, err := cleanPath(r.FN)
+	switch _, sent := u.tree[name]; {
+	case err != nil:
+		return fmt.Errorf("%w: %v", errNoSource, err)
+	case sent:
+		return nil
+	case name == ".":
+		return fmt.Errorf("%w: %.80q is no file", errNoSource, r.FN)
+	case !known || f.Size != int64(r.Size):
+		return fmt.Errorf("%w: %.80q was not uploaded before", errNoSource, r.FN)
+	}
+	if u.left -= f.Size; u.left < 0 {
+		return errTooLarge
+	}
+	n := node{Path: name, Mode: pooledMode(r.Mode, f.Executable), Blob: f.SHA256, Size: f.Size}
+	if err := u.tree.add(n); err != nil {
+		return fmt.Errorf("%w: %v", errNoSource, err)
+	}
+	u.files = append(u.files, f)
+	return nil
 }
 
 // pooledMode is the mode that the client names, or that of the file's first upload.
@@ -236,21 +246,23 @@ func (c *Controller) savePackage(u *unpacker, id store.AppID) error {
 	})
 }
 
+// packagingFault tells in v1's words what is wrong with an upload, and what to do.
 func (c *Controller) packagingFault(err error) error {
-	text := "Failed repacking application"
+	var text, advice string
 	switch {
 	case errors.Is(err, errNotZip):
-		text = "Failed listing application archive"
+		text, advice = "Failed listing application archive", "pack the application again and repeat the upload"
 	case errors.Is(err, errBadEntry):
-		text = "Failed unzipping application"
+		text, advice = "Failed unzipping application", "leave it out and repeat the upload"
 	case errors.Is(err, errTooLarge):
 		text = fmt.Sprintf("Application exceeds maximum allowed size (%.2fMB)", float64(c.cfg.MaxUpload)/1e6)
+		advice = "leave out what it does not need, for instance with a .vmcignore file"
 	case errors.Is(err, errNoSource):
-		text = "Failed synchronizing resource pool"
+		text, advice = "Failed synchronizing resource pool", "upload the file itself"
 	default:
 		return err
 	}
-	return api.PackagingFailed.With(text).Because("%s", err.Error())
+	return api.PackagingFailed.With(text).Because("%v; %s", err, advice)
 }
 
 // download gives the owner the package back.

@@ -66,11 +66,14 @@ var formToken = regexp.MustCompile(`^bulk_token\[(\w+)\]$`)
 
 // bulkToken reads {"id":20} as JSON or as bulk_token[id]=20.
 func bulkToken(q url.Values) (after store.AppID, err error) {
-	fields := map[string]any{}
+	var fields map[string]any
 	if s := q.Get("bulk_token"); s != "" {
 		if err := json.Unmarshal([]byte(s), &fields); err != nil {
 			return 0, api.BadRequest.Because("bulk_token is no JSON object")
 		}
+	}
+	if fields == nil { // no token, or null
+		fields = map[string]any{}
 	}
 	for k, v := range q {
 		if m := formToken.FindStringSubmatch(k); m != nil {

@@ -17,6 +17,7 @@ type ctx = context.Context
 // Bounds on what a description may ask for.
 const (
 	maxInstances = 1000
+	maxMemory    = 1 << 20 // MB
 	maxEnv       = 1000
 	maxEnvBytes  = 64 << 10
 	maxCommand   = 8 << 10
@@ -60,6 +61,9 @@ func (c *Controller) apply(app *store.App, req api.AppRequest, owner *store.User
 	if req.Instances != nil {
 		app.Instances = int(*req.Instances)
 	}
+	if err := checkSize(app); err != nil {
+		return err
+	}
 	if app.Started {
 		if !wasStarted {
 			wasMemory = 0
@@ -82,11 +86,11 @@ func (c *Controller) apply(app *store.App, req api.AppRequest, owner *store.User
 		return err
 	}
 	if req.Debug != nil && *req.Debug != "" && app.Started {
-		return api.DebugDisallowed
+		return api.DebugDisallowed.Because("start the application without a debug mode")
 	}
 	app.Debug, app.Console = req.Debug, req.Console
 	if len(req.Services) > 0 {
-		return api.ServiceNotFound
+		return api.ServiceNotFound.Because("this cloud offers no services; leave %s out", strings.Join(req.Services, ", "))
 	}
 	app.LockVersion++
 	app.Updated = time.Now().UTC()
@@ -103,6 +107,7 @@ func checkVersion(app *store.App, req api.AppRequest) error {
 // applyStaging sets framework, runtime and command. A runtime that is left out becomes
 // the framework's default.
 func (c *Controller) applyStaging(app *store.App, req *api.StagingRequest) error {
+	wasFramework, wasRuntime := app.Framework, app.Runtime
 	if req != nil {
 		framework, runtime := first(req.Model, req.Framework), first(req.Stack, req.Runtime)
 		if old, ok := oldNames[framework]; ok {
@@ -125,6 +130,9 @@ func (c *Controller) applyStaging(app *store.App, req *api.StagingRequest) error
 	}
 	if app.Framework == "" {
 		return api.FrameworkInvalid.With("NONE").Because("name a framework: this cloud has %s", c.frameworkNames())
+	}
+	if app.Framework == wasFramework && app.Runtime == wasRuntime && !app.Started {
+		return nil // it can be stopped also where its runtime was removed from the machine
 	}
 	return c.checkFramework(app)
 }
@@ -165,10 +173,21 @@ func first(a, b *string) string {
 	return ""
 }
 
+// checkSize refuses what is no number of instances and no amount of memory.
+func checkSize(app *store.App) error {
+	switch {
+	case app.Instances < 0 || app.Instances > maxInstances:
+		return api.AppInvalid.Because("instances: 0 to %d", maxInstances)
+	case app.Memory < 1:
+		return api.AppInvalid.Because("memory: at least 1 MB")
+	}
+	return nil
+}
+
 // checkMemory compares what the owner would use with what is allowed.
 func (c *Controller) checkMemory(app *store.App, counted int, owner *store.User, mine []store.App) error {
 	limit := c.account(owner).Memory
-	if app.Memory > limit || app.Instances > maxInstances ||
+	if app.Memory > limit ||
 		app.Memory*app.Instances-counted > limit-usageOf(mine).Memory {
 		return api.NotEnoughMemory.With(memoryText(limit)).Because(
 			"%s for %d instance(s) do not fit; stop an application, or ask for less with --mem or --instances",
@@ -181,7 +200,7 @@ func (c *Controller) checkMemory(app *store.App, counted int, owner *store.User,
 // the target's port behind.
 func (c *Controller) checkURIs(given []string, owner *store.User) ([]string, error) {
 	if allowed := c.account(owner).AppURIs; len(given) > allowed {
-		return nil, api.TooManyURIs.With(len(given), allowed)
+		return nil, api.TooManyURIs.With(len(given), allowed).Because("unmap one that is not needed any more: vmc unmap NAME URL")
 	}
 	uris := []string{}
 	for _, raw := range given {
@@ -238,10 +257,8 @@ func validate(app *store.App) error {
 	switch {
 	case !appName.MatchString(app.Name):
 		return api.AppInvalid.Because("a name is 1 to 64 letters, digits, dashes and underscores")
-	case app.Instances < 0 || app.Instances > maxInstances:
-		return api.AppInvalid.Because("instances: 0 to %d", maxInstances)
-	case app.Memory < 1 || app.Memory > 1<<20:
-		return api.AppInvalid.Because("memory: at least 1 MB")
+	case app.Memory > maxMemory:
+		return api.AppInvalid.Because("memory: at most %s", memoryText(maxMemory))
 	case len(app.Env) > maxEnv || total > maxEnvBytes:
 		return api.AppInvalid.Because("the environment holds more than %d entries or %d KiB", maxEnv, maxEnvBytes>>10)
 	case strings.ContainsRune(strings.Join(app.Env, ""), 0) || strings.ContainsRune(app.Command, 0):

@@ -98,6 +98,7 @@ type Controller struct {
 	pool     pool
 	staging  stagings
 	work     sync.WaitGroup // staging runs and placements under way
+	pending  chan chan struct{}
 }
 
 // New assembles a controller.
@@ -108,6 +109,7 @@ func New(cfg Config, b *bus.Bus, st *store.Store, id *identity.Identity, log *sl
 		log:      log.With("component", "controller"),
 		ready:    make(chan struct{}),
 		password: rand.Text(),
+		pending:  make(chan chan struct{}),
 	}
 }
 
@@ -156,6 +158,11 @@ func (c *Controller) loop(ctx context.Context, in *bus.Inbox, srv *http.Server, 
 		select {
 		case m := <-in.C:
 			in.Handle(m)
+		case done := <-c.pending:
+			for range len(in.C) {
+				in.Handle(<-in.C)
+			}
+			close(done)
 		case <-sweep.C:
 			c.sweep()
 		case err := <-served:
@@ -166,11 +173,21 @@ func (c *Controller) loop(ctx context.Context, in *bus.Inbox, srv *http.Server, 
 	}
 }
 
+// catchUp returns when the loop has handled all messages that are here by now.
+func (c *Controller) catchUp(ctx context.Context) {
+	done := make(chan struct{})
+	select {
+	case c.pending <- done:
+		<-done
+	case <-ctx.Done():
+	}
+}
+
 func (c *Controller) stop(ctx context.Context, srv *http.Server) error {
 	if err := bus.RouterUnregister.Publish(c.conn, c.route()); err != nil {
 		c.log.Warn("unregister", "err", err)
 	}
-	c.staging.cancelAll()
+	c.staging.stop()
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	err := srv.Shutdown(stop)

@@ -34,7 +34,7 @@ func (c *Controller) files(e echo.Context) error {
 	if indexText.MatchString(id) {
 		index, err := strconv.Atoi(id)
 		if err != nil || index >= app.Instances {
-			return api.InstanceNotFound.With(id)
+			return api.InstanceNotFound.With(id).Because("%s has %d instance(s), counted from 0", app.Name, app.Instances)
 		}
 		q = bus.FindDroplet{
 			Droplet: bus.AppNumber(app.ID), Version: app.Version(), Indices: []int{index},

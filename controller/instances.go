@@ -15,8 +15,8 @@ import (
 )
 
 // health is how many instances of each started app run, asked in one go. An app that
-// the health manager does not know yet has an entry of 0: some clients take null for a
-// failure. Where it is silent altogether, all are nil.
+// the health manager says nothing about has an entry of 0: clients take null for a
+// failure.
 func (c *Controller) health(ctx context.Context, apps []store.App) map[store.AppID]*int {
 	var ask bus.HealthOf
 	for _, app := range apps {
@@ -63,14 +63,15 @@ func (c *Controller) instances(e echo.Context) error {
 	for i := range out.Instances {
 		out.Instances[i] = api.Instance{Index: i, State: string(bus.Down), Since: time.Now().Unix()}
 	}
-	flapping := c.flapping(e.Request().Context(), &app)
-	for _, f := range flapping {
-		if f.Index >= 0 && f.Index < app.Instances {
+	expected := app.Instances
+	for _, f := range c.flapping(e.Request().Context(), &app) {
+		if f.Index >= 0 && f.Index < app.Instances && out.Instances[f.Index].State == string(bus.Down) {
 			out.Instances[f.Index].State, out.Instances[f.Index].Since = string(bus.Flapping), int64(f.Since)
+			expected--
 		}
 	}
 	q := bus.FindDroplet{States: []bus.State{bus.Starting, bus.Running}}
-	for _, f := range c.find(e.Request().Context(), &app, q, app.Instances-len(flapping)) {
+	for _, f := range c.find(e.Request().Context(), &app, q, expected) {
 		out.Instances[f.Index] = api.Instance{
 			Index: f.Index, State: string(f.State), Since: int64(f.StateTimestamp),
 			Ports: &api.DebugTTY{DebugIP: f.DebugIP, DebugPort: f.DebugPort, ConsoleIP: f.ConsoleIP, ConsolePort: f.ConsolePort},

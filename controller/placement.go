@@ -64,7 +64,7 @@ func (p *pool) place(app *store.App, now time.Time) string {
 	return best.ID
 }
 
-// findDEA chooses from the pool; where it is empty, it asks who could.
+// findDEA chooses from the pool; where that has no room, it asks who could.
 func (c *Controller) findDEA(ctx context.Context, app *store.App) string {
 	if id := c.pool.place(app, time.Now()); id != "" {
 		return id
@@ -79,8 +79,8 @@ func (c *Controller) findDEA(ctx context.Context, app *store.App) string {
 	return replies[0].ID
 }
 
-// startInstances places and starts. Where there is no room it only says so in the log:
-// the health manager asks again.
+// startInstances places and starts. Where there is no room for one there is none for the
+// next; that is only said in the log, and the health manager asks again.
 func (c *Controller) startInstances(ctx context.Context, app *store.App, indices []int, flapping bool) {
 	m := c.startMessage(app, 0)
 	m.Flapping = flapping
@@ -88,7 +88,7 @@ func (c *Controller) startInstances(ctx context.Context, app *store.App, indices
 		dea := c.findDEA(ctx, app)
 		if dea == "" {
 			c.log.Warn("no DEA has room", "app", app.ID, "name", app.Name, "index", m.Index, "memory", app.Memory)
-			continue
+			return
 		}
 		c.tell(bus.DEAStart(dea).Publish(c.conn, m))
 	}
@@ -106,10 +106,10 @@ func (c *Controller) runtimeInfo(name string) bus.Runtime {
 func (c *Controller) startMessage(app *store.App, index int) bus.StartApp {
 	id := bus.AppNumber(app.ID)
 	m := bus.StartApp{
-		Droplet: id, Name: app.Name, URIs: slices.Concat([]string{}, app.URIs),
+		Droplet: id, Name: app.Name, URIs: list(app.URIs),
 		Runtime: app.Runtime, RuntimeInfo: c.runtimeInfo(app.Runtime), Framework: app.Framework,
 		Version: app.Version(), Services: []bus.Service{}, Limits: limits(app),
-		Env: slices.Concat([]string{}, app.Env), Users: []string{app.Owner},
+		Env: list(app.Env), Users: []string{app.Owner},
 		Partition: bus.DefaultPartition, Index: index, Debug: app.Debug, Console: app.Console,
 	}
 	if app.Droplet != nil {

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"bytes"
+	"context"
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
@@ -26,11 +27,15 @@ import (
 // maxBody bounds a JSON body. Lists of resources are the longest.
 const maxBody = 16 << 20
 
+// maxForm bounds a multipart form that is looked into for its _method.
+const maxForm = 64 << 10
+
 func (c *Controller) routes() http.Handler {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = c.answerError
 	e.IPExtractor = clientAddress
+	e.JSONSerializer = serializer{}
 	e.Pre(escapedPath, methodOverride)
 	e.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{DisableStackAll: true}), c.resolveCaller)
 
@@ -75,6 +80,14 @@ func (c *Controller) routes() http.Handler {
 	return e
 }
 
+// serializer writes JSON under the content type that v1's clients know.
+type serializer struct{ echo.DefaultJSONSerializer }
+
+func (s serializer) Serialize(e echo.Context, v any, indent string) error {
+	e.Response().Header().Set("Content-Type", "application/json; charset=utf-8")
+	return s.DefaultJSONSerializer.Serialize(e, v, indent)
+}
+
 func welcome(e echo.Context) error {
 	return e.HTML(http.StatusOK, "Welcome to VMware's Cloud Application Platform\n")
 }
@@ -101,7 +114,7 @@ func methodOverride(next echo.HandlerFunc) echo.HandlerFunc {
 			return next(e)
 		}
 		method := r.Header.Get("X-HTTP-Method-Override")
-		if method == "" && !strings.HasSuffix(r.URL.RawPath, "/application") {
+		if method == "" && !streamed(r.URL.RawPath) {
 			var err error
 			if method, err = formMethod(r); err != nil {
 				return err
@@ -115,19 +128,29 @@ func methodOverride(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
+// streamed tells that a path takes bits: these are read once, as they come.
+func streamed(path string) bool {
+	s := strings.Split(path, "/")
+	return len(s) == 4 && s[1] == "apps" && s[3] == "application" || len(s) > 1 && s[1] == "staging"
+}
+
 // formMethod reads the _method field of a form and leaves the body as it was.
 func formMethod(r *http.Request) (string, error) {
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || kind != "application/x-www-form-urlencoded" && kind != "multipart/form-data" {
+	parts := kind == "multipart/form-data"
+	if err != nil || !parts && kind != "application/x-www-form-urlencoded" {
 		return "", nil
+	}
+	if parts && (r.ContentLength < 0 || r.ContentLength > maxForm) {
+		return "", nil // it carries a file, which is its handler's to read
 	}
 	body, err := readBody(r)
 	if err != nil {
 		return "", err
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	if kind == "multipart/form-data" {
-		form, err := multipart.NewReader(bytes.NewReader(body), params["boundary"]).ReadForm(maxBody)
+	if parts {
+		form, err := multipart.NewReader(bytes.NewReader(body), params["boundary"]).ReadForm(maxForm)
 		if err != nil {
 			return "", nil
 		}
@@ -186,7 +209,7 @@ func (c *Controller) resolveCaller(next echo.HandlerFunc) echo.HandlerFunc {
 
 func (c *Controller) proxied(who caller, email string) (*store.User, error) {
 	if who.real == nil || !who.real.Admin {
-		return nil, api.Forbidden
+		return nil, api.Forbidden.Because("only an administrator may act for another user")
 	}
 	var u store.User
 	err := c.st.View(func(tx *store.Tx) (err error) {
@@ -247,9 +270,16 @@ func readBody(r *http.Request) ([]byte, error) {
 		return nil, api.BadRequest.Because("the body ended early: %v", err)
 	}
 	if len(body) > maxBody {
+		readOn(r.Body, maxBody)
 		return nil, api.BadRequest.Because("the body is larger than %d MiB", maxBody>>20)
 	}
 	return body, nil
+}
+
+// readOn reads a part of what is too long anyway: a client that still writes when the
+// connection closes would not get to see the answer.
+func readOn(body io.Reader, n int64) {
+	io.Copy(io.Discard, io.LimitReader(body, n)) //nolint:errcheck // the answer is no better for it
 }
 
 // decode reads a JSON body, whatever its Content-Type says.
@@ -286,12 +316,13 @@ var faults = []struct {
 	cause error
 	fault *api.Fault
 }{
-	{store.ErrNoApp, api.AppNotFound},
-	{store.ErrNoUser, api.UserNotFound},
+	{store.ErrNoApp, api.AppNotFound.Because("you have no application of this name; `vmc apps` lists yours")},
+	{store.ErrNoUser, api.UserNotFound.Because("there is no user of this name; `vmc users` lists all")},
 	{store.ErrNameTaken, api.AppInvalid.Because("you have an application of this name already")},
 	{store.ErrUserTaken, api.BadRequest.Because("there is a user of this name already")},
 	{store.ErrNoBlob, api.AppNotFound},
 	{identity.ErrBadEmail, api.BadRequest.Because("this is no e-mail address")},
+	{context.Canceled, api.SystemError.Because("Cloudlet is stopping; repeat the command when it is back")},
 	{identity.ErrNoPassword, api.BadRequest.Because("the password is missing or longer than 512 bytes")},
 	{identity.ErrWrongPassword, api.Forbidden.Because("wrong e-mail or password")},
 }
@@ -329,8 +360,6 @@ func (c *Controller) answerError(err error, e echo.Context) {
 	case errors.As(err, &unknown) && (unknown.Code == http.StatusNotFound || unknown.Code == http.StatusMethodNotAllowed):
 		e.HTML(http.StatusNotFound, " ") //nolint:errcheck // the client went away
 		return
-	case errors.Is(err, e.Request().Context().Err()):
-		return // the client went away
 	default:
 		c.log.Error("request failed", "method", e.Request().Method, "path", e.Request().URL.Path, "err", err)
 		fault = api.SystemError

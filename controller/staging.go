@@ -25,8 +25,12 @@ import (
 
 // stagings are the staging runs under way, one per app at most.
 type stagings struct {
-	mu   sync.Mutex
-	runs map[store.AppID]*run
+	mu      sync.Mutex
+	runs    map[store.AppID]*run
+	stopped bool // the controller stops: no run gets anywhere any more
+	// recent holds runs that have ended within a second: a short one may be over before
+	// the request for its log comes.
+	recent sync.Map // store.AppID → *run
 }
 
 // run is one staging run. Several requests may wait for it.
@@ -42,8 +46,17 @@ type run struct {
 	more  chan struct{} // closed and replaced at each new line
 }
 
-// maxLogLines bounds what is kept of a staging log for those who follow it.
-const maxLogLines = 20_000
+const (
+	// maxLogLines bounds what is kept of a staging log for those who follow it.
+	maxLogLines = 20_000
+	// maxRestagings bounds how often one request stages bits that are replaced meanwhile.
+	maxRestagings = 5
+)
+
+var (
+	errReplaced = errors.New("the application's bits were replaced while they were staged")
+	errUploadID = api.BadRequest.Because("this upload id is not known, or was used before")
+)
 
 // join is the app's run under way. Where there is none it makes one, which the caller
 // has to carry out, within the context that join gives with it.
@@ -59,6 +72,9 @@ func (s *stagings) join(ctx context.Context, id store.AppID, limit time.Duration
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	r := &run{upload: randomID(), cancel: cancel, done: make(chan struct{}), more: make(chan struct{})}
 	s.runs[id] = r
+	if s.stopped {
+		cancel()
+	}
 	return r, work
 }
 
@@ -72,7 +88,9 @@ func (s *stagings) get(id store.AppID) *run {
 func (s *stagings) end(id store.AppID, r *run, err error) {
 	s.mu.Lock()
 	delete(s.runs, id)
+	s.recent.Store(id, r)
 	s.mu.Unlock()
+	time.AfterFunc(time.Second, func() { s.recent.CompareAndDelete(id, r) })
 	r.err = err
 	close(r.done)
 }
@@ -84,10 +102,11 @@ func (s *stagings) cancel(id store.AppID) {
 	}
 }
 
-// cancelAll gives all runs up.
-func (s *stagings) cancelAll() {
+// stop gives all runs up, also those that are yet to come.
+func (s *stagings) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.stopped = true
 	for _, r := range s.runs {
 		r.cancel()
 	}
@@ -116,9 +135,27 @@ func randomID() string {
 	return hex.EncodeToString(b)
 }
 
-// stage makes the app's droplet, or waits for a run that does so already, and gives the
-// app as it is then. It goes on when the client goes away: the next one finds the droplet.
+// stage makes the app's droplet and gives the app as it is then. A run whose bits were
+// replaced meanwhile counts for nothing: the new ones are staged.
 func (c *Controller) stage(ctx context.Context, id store.AppID) (app store.App, err error) {
+	for range maxRestagings {
+		if err = c.stageOnce(ctx, id); err != nil && !errors.Is(err, errReplaced) {
+			return app, err
+		}
+		err = c.st.View(func(tx *store.Tx) error {
+			app, err = tx.App(id)
+			return err
+		})
+		if err != nil || !app.NeedsStaging() {
+			return app, err
+		}
+	}
+	return app, api.StagingFailed.With(errReplaced.Error()).Because("upload once, and then start")
+}
+
+// stageOnce carries out a staging run, or waits for one under way. The run goes on when
+// the client goes away: the next one finds the droplet.
+func (c *Controller) stageOnce(ctx context.Context, id store.AppID) error {
 	r, work := c.staging.join(ctx, id, c.cfg.StagingLimit)
 	if work != nil {
 		c.work.Go(func() {
@@ -128,34 +165,26 @@ func (c *Controller) stage(ctx context.Context, id store.AppID) (app store.App, 
 	}
 	select {
 	case <-r.done:
-		err = r.err
+		return r.err
 	case <-ctx.Done():
-		err = ctx.Err()
+		return ctx.Err()
 	}
-	if err != nil {
-		return app, err
-	}
-	err = c.st.View(func(tx *store.Tx) error {
-		app, err = tx.App(id)
-		return err
-	})
-	if err == nil && app.NeedsStaging() {
-		err = api.StagingFailed.With(errNotStaged.Error())
-	}
-	return app, err
 }
 
 func (c *Controller) runStaging(ctx context.Context, id store.AppID, r *run) error {
 	var app store.App
-	err := c.st.View(func(tx *store.Tx) (err error) {
+	read := func(tx *store.Tx) (err error) {
 		app, err = tx.App(id)
 		return err
-	})
-	if err != nil {
+	}
+	if err := c.st.View(read); err != nil {
 		return err
 	}
 	result, err := bus.Staging.Ask(ctx, c.conn, c.stagingTask(&app, r))
+	c.catchUp(ctx) // with the log, before those who follow it are told of the end
 	switch {
+	case errors.Is(err, context.Canceled): // the app is deleted, or the cloud stops
+		return errors.Join(c.st.View(read), err)
 	case errors.Is(err, bus.ErrNobody):
 		result.Error = "no stager is running"
 	case errors.Is(err, context.DeadlineExceeded):
@@ -168,10 +197,10 @@ func (c *Controller) runStaging(ctx context.Context, id store.AppID, r *run) err
 	return c.saveStaging(&app, r, result)
 }
 
-// saveStaging records the outcome, unless the bits were replaced meanwhile. A failure
-// stops the app.
+// saveStaging records the outcome, unless the bits were replaced meanwhile: then it fails
+// with errReplaced. A failure stops the app.
 func (c *Controller) saveStaging(staged *store.App, r *run, result bus.StagingResult) error {
-	failed := result.Error != ""
+	failed, replaced := result.Error != "", false
 	err := c.st.Update(func(tx *store.Tx) error {
 		app, err := tx.App(staged.ID)
 		if err != nil {
@@ -180,22 +209,39 @@ func (c *Controller) saveStaging(staged *store.App, r *run, result bus.StagingRe
 		if err := tx.PutStagingLog(app.ID, result.TaskLog); err != nil {
 			return err
 		}
-		if app.Package.Hash == staged.Package.Hash {
-			if failed {
-				app.PackageState, app.Started = store.Failed, false
-				app.RunCount++
-			} else {
-				app.PackageState, app.Droplet, app.RunCount = store.Staged, r.droplet(), 0
-			}
+		if replaced = app.Package.Hash != staged.Package.Hash; replaced {
+			return nil
+		}
+		if failed {
+			app.PackageState, app.Started = store.Failed, false
+			app.RunCount++
+		} else {
+			setDroplet(&app, r.droplet())
 		}
 		app.Updated = time.Now().UTC()
 		return tx.PutApp(&app)
 	})
-	if err != nil || !failed {
+	switch {
+	case err != nil:
 		return err
+	case replaced:
+		return errReplaced
+	case !failed:
+		return nil
 	}
 	c.tell(bus.DEAStop.Publish(c.conn, bus.StopApp{Droplet: bus.AppNumber(staged.ID)}))
 	return api.StagingFailed.With(result.Error).Because("the whole log: vmc files %s logs/staging.log", staged.Name)
+}
+
+// setDroplet counts runs from 0 for a new droplet, and on for the same one, so that no
+// two runs share a version.
+func setDroplet(app *store.App, droplet *store.Blob) {
+	if app.Droplet != nil && app.Droplet.SHA1 == droplet.SHA1 {
+		app.RunCount++
+	} else {
+		app.RunCount = 0
+	}
+	app.PackageState, app.Droplet = store.Staged, droplet
 }
 
 func (c *Controller) stagingTask(app *store.App, r *run) bus.StagingTask {
@@ -207,7 +253,7 @@ func (c *Controller) stagingTask(app *store.App, r *run) bus.StagingTask {
 			Services: []bus.Service{}, Framework: app.Framework, FrameworkInfo: bus.FrameworkInfo{Name: app.Framework},
 			Runtime: app.Runtime, RuntimeInfo: c.runtimeInfo(app.Runtime),
 			Resources:   bus.StagingLimits{Memory: app.Memory, Disk: app.Disk, FDs: app.FDs},
-			Environment: append([]string{}, app.Env...),
+			Environment: list(app.Env),
 			Meta:        bus.StagingMeta{Debug: app.Debug, Console: app.Console, Command: app.Command},
 		},
 		DownloadURI: base.JoinPath("staging", "app", id).String(),
@@ -219,6 +265,15 @@ func (r *run) droplet() *store.Blob {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.blob
+}
+
+func (r *run) ended() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // stagingPackage gives a stager the app's files.
@@ -250,7 +305,7 @@ func (c *Controller) stagingDroplet(e echo.Context) error {
 	}
 	r := c.staging.get(app.ID)
 	if r == nil || r.upload != param(e, "upload") || r.droplet() != nil {
-		return api.BadRequest.Because("this upload id is not known, or was used before")
+		return errUploadID
 	}
 	_, params, err := mime.ParseMediaType(e.Request().Header.Get("Content-Type"))
 	if err != nil {
@@ -273,6 +328,9 @@ func (c *Controller) keepDroplet(e echo.Context, r *run, body io.Reader) error {
 	defer batch.Discard()
 	limit := 4 * c.cfg.MaxUpload // a droplet holds what its package asked for, too
 	blob, err := batch.Add(io.LimitReader(body, limit+1))
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return api.BadRequest.Because("the upload ended early")
+	}
 	if err != nil {
 		return err
 	}
@@ -283,8 +341,11 @@ func (c *Controller) keepDroplet(e echo.Context, r *run, body io.Reader) error {
 		return err
 	}
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.blob != nil { // two uploads at once
+		return errUploadID
+	}
 	r.blob = &blob
-	r.mu.Unlock()
 	return blank(e)
 }
 
@@ -321,6 +382,7 @@ func (c *Controller) stagingLog(e echo.Context) error {
 		return nil
 	}
 	for seen := 0; ; {
+		ended := r.ended() // looked at before the lines, of which none comes later
 		r.mu.Lock()
 		lines, more := r.lines[seen:], r.more
 		r.mu.Unlock()
@@ -332,10 +394,12 @@ func (c *Controller) stagingLog(e echo.Context) error {
 			e.Response().Flush()
 			continue
 		}
+		if ended {
+			return nil
+		}
 		select {
 		case <-more:
 		case <-r.done:
-			return nil
 		case <-e.Request().Context().Done():
 			return nil
 		}
@@ -348,6 +412,9 @@ func (c *Controller) awaitRun(ctx context.Context, id store.AppID) *run {
 	for range 50 {
 		if r := c.staging.get(id); r != nil {
 			return r
+		}
+		if r, ok := c.staging.recent.Load(id); ok {
+			return r.(*run)
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):

@@ -28,9 +28,9 @@ const (
 // Errors of archives; each names its cause for people.
 var (
 	errNotZip   = errors.New("the upload is no complete zip archive")
-	errBadEntry = errors.New("the archive holds an entry that cannot be unpacked safely")
+	errBadEntry = errors.New("an entry cannot be unpacked safely")
 	errTooLarge = errors.New("the application is too large")
-	errNoSource = errors.New("the pool does not hold a file that the upload refers to")
+	errNoSource = errors.New("a file named in resources cannot be added")
 )
 
 // tree is an app's files by path. Parents are there as directories, never as links, so
@@ -204,7 +204,7 @@ func (u *unpacker) unzip(r io.ReaderAt, size int64) error {
 	if err != nil {
 		return fmt.Errorf("%w (%v)", errNotZip, err)
 	}
-	directory.left = -1 // the table of contents is read; contents are counted below
+	directory.done = true // contents are counted below
 	if len(z.File) > maxEntries {
 		return fmt.Errorf("%w: more than %d files", errTooLarge, maxEntries)
 	}
@@ -223,6 +223,8 @@ func (u *unpacker) entry(f *zip.File) error {
 	}
 	mode := f.Mode()
 	switch {
+	case f.Flags&1 != 0:
+		return fmt.Errorf("%w: %.80q is encrypted", errBadEntry, name)
 	case name == ".":
 		return nil
 	case mode.IsDir():
@@ -237,10 +239,7 @@ func (u *unpacker) entry(f *zip.File) error {
 		return fmt.Errorf("%w (%v)", errNotZip, err)
 	}
 	defer body.Close()
-	blob, err := u.batch.Add(io.LimitReader(body, u.left+1))
-	if errors.Is(err, zip.ErrChecksum) || errors.Is(err, zip.ErrFormat) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%w: %.80q is damaged", errNotZip, name)
-	}
+	blob, err := u.batch.Add(io.LimitReader(content{body, name}, u.left+1))
 	if err != nil {
 		return err
 	}
@@ -269,14 +268,29 @@ func (u *unpacker) link(name string, f *zip.File) error {
 	return u.tree.add(node{Path: name, Mode: fs.ModeSymlink | 0o777, Link: to})
 }
 
+// content is an entry's content; what is wrong with it is the archive's fault.
+type content struct {
+	io.Reader
+	name string
+}
+
+func (c content) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("%w: %.80q is damaged (%v)", errNotZip, c.name, err)
+	}
+	return n, err
+}
+
 // budget stops reading an archive's table of contents that is too long to be honest.
 type budget struct {
 	r    io.ReaderAt
-	left int // negative: unlimited
+	left int
+	done bool // the table is read
 }
 
 func (b *budget) ReadAt(p []byte, off int64) (int, error) {
-	if b.left >= 0 {
+	if !b.done {
 		if b.left -= len(p); b.left < 0 {
 			return 0, fmt.Errorf("its table of contents is longer than %d MiB", maxDirectory>>20)
 		}

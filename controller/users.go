@@ -86,7 +86,7 @@ func (c *Controller) getUser(e echo.Context) error {
 	}
 	email := param(e, "*")
 	if who(e).user.Email != email && !who(e).real.Admin {
-		return api.Forbidden
+		return api.Forbidden.Because("only an administrator may look at another user")
 	}
 	var u store.User
 	err := c.st.View(func(tx *store.Tx) (err error) {

@@ -2,7 +2,9 @@ package store
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -69,14 +71,19 @@ type Blob struct {
 // NeedsStaging tells that there are bits and no droplet of them.
 func (a *App) NeedsStaging() bool { return a.Package != nil && a.PackageState != Staged }
 
-// Version names what runs: it changes with each droplet and at each start.
+// Version names what runs: it changes with each droplet and at each start. Without any
+// bits it is another one at each call, as in v1, so that it equals no instance's.
 func (a *App) Version() string {
-	hash := ""
+	var hash string
 	switch {
 	case a.Droplet != nil:
 		hash = a.Droplet.SHA1
 	case a.Package != nil:
 		hash = a.Package.Hash
+	default:
+		var id [16]byte
+		rand.Read(id[:]) //nolint:errcheck // never fails
+		hash = hex.EncodeToString(id[:])
 	}
 	return fmt.Sprintf("%s-%d", hash, a.RunCount)
 }
@@ -118,7 +125,7 @@ func (tx *Tx) AppsOf(owner string) ([]App, error) {
 func (tx *Tx) Apps(after AppID, limit int) ([]App, error) {
 	var apps []App
 	c := tx.tx.Bucket(bucketApps).Cursor()
-	for k, v := c.Seek(idKey(after + 1)); k != nil && len(apps) < limit; k, v = c.Next() {
+	for k, v := c.Seek(idKey(max(after, 0) + 1)); k != nil && len(apps) < limit; k, v = c.Next() {
 		var app App
 		if err := json.Unmarshal(v, &app); err != nil {
 			return nil, err
@@ -137,15 +144,15 @@ func (tx *Tx) PutApp(app *App) error {
 	apps := tx.tx.Bucket(bucketApps)
 	var before App
 	if app.ID == 0 {
+		names := tx.tx.Bucket(bucketNames)
+		if names.Get(pair(app.Owner, app.Name)) != nil {
+			return ErrNameTaken
+		}
 		seq, err := apps.NextSequence()
 		if err != nil {
 			return err
 		}
 		app.ID = AppID(seq)
-		names := tx.tx.Bucket(bucketNames)
-		if names.Get(pair(app.Owner, app.Name)) != nil {
-			return ErrNameTaken
-		}
 		if err := names.Put(pair(app.Owner, app.Name), idKey(app.ID)); err != nil {
 			return err
 		}

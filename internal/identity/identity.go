@@ -35,6 +35,9 @@ func (e ErrTooMany) Error() string {
 // TokenLife is how long a token is valid: v1's week.
 const TokenLife = 7 * 24 * time.Hour
 
+// maxEmail bounds an e-mail address, in bytes.
+const maxEmail = 254
+
 // Identity answers who somebody is.
 type Identity struct {
 	st      *store.Store
@@ -86,6 +89,9 @@ func (id *Identity) SetPassword(ctx context.Context, email, password string) err
 // Login checks a password and gives a token. Wrong passwords in a row close the account
 // for the caller's address for a while; others may still log in.
 func (id *Identity) Login(ctx context.Context, email, password, address string, now time.Time) (string, error) {
+	if len(email) > maxEmail {
+		return "", ErrWrongPassword // nobody has it, and the limiter need not remember it
+	}
 	if wait := id.limiter.wait(email, address, now); wait > 0 {
 		return "", ErrTooMany{wait}
 	}
@@ -146,7 +152,7 @@ func (id *Identity) user(email string) (u store.User, err error) {
 
 func checkEmail(email string) error {
 	addr, err := mail.ParseAddress(email)
-	if err != nil || addr.Address != email || len(email) > 254 || strings.ContainsAny(email, "\x00/ ") {
+	if err != nil || addr.Address != email || len(email) > maxEmail || strings.ContainsAny(email, "\x00/ ") {
 		return fmt.Errorf("%.80q: %w", email, ErrBadEmail)
 	}
 	return nil
