@@ -157,7 +157,7 @@ func testUsage(s *suite) {
 		}
 		cpu = u.CPU
 		if u.Processes < 2 || u.Memory < 8e6 || u.Memory > 1e9 || u.CPU <= 0 || u.Disk < 3e6 || u.Disk > 1e8 {
-			return fmt.Errorf("Usage: %+v", u)
+			return fmt.Errorf("usage is %+v", u)
 		}
 		return nil
 	})
@@ -219,14 +219,14 @@ func testCreateErrors(s *suite) {
 func testUnremovable(s *suite) {
 	p := s.pool(warden.Config{})
 	c := s.create(p, warden.Spec{Mounts: helperMounts(p)})
-	deep := helper(s, p, c, "deep", "30000")
+	deep := helper(s, p, c, "deep", "2000")
 	s.run(c, "mkdir -p a/b/c ro/x none/y; touch ro/x/f; chmod 555 ro/x ro; chmod 0 none; cd a/b/c; i=0; while [ $i -lt 300 ]; do mkdir dddddddddddd; cd dddddddddddd; i=$((i+1)); done")
-	// Deeper than there are descriptors.
+	// Deeper than any program means to.
 	if err := c.Start(deep); err != nil {
 		s.Fatal(err)
 	}
 	s.wait(c)
-	if out := s.log(c, "stdout.log"); out != "30000\n" {
+	if out := s.log(c, "stdout.log"); out != "2000\n" {
 		s.Errorf("the program could not nest folders: %q", out)
 	}
 	s.destroy(c)

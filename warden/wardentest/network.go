@@ -145,7 +145,7 @@ func testRelayMany(s *suite) {
 	p := s.openPool(warden.Config{})
 	c := s.server(p, "echo", "127.0.0.1")
 	p.Close() // the relay does not depend on it
-	p = s.pool(warden.Config{})
+	s.pool(warden.Config{})
 	var wg sync.WaitGroup
 	for i := range 20 {
 		wg.Go(func() {
