@@ -312,24 +312,24 @@ func TestNobodyIsWaitedForForEver(t *testing.T) {
 }
 
 func TestLostDEA(t *testing.T) {
-	cfg := fast(func(c *Config) { c.DropletLost = 300 * time.Millisecond; c.DropletsAnalysis = 50 * time.Millisecond })
-	ctl := newController(t, wanted(42, 3))
-	c := start(t, cfg, ctl, runs(42, "a", 0))
-	c.heartbeat("dea-2", runs(42, "b", 1), runs(42, "c", 2))
+	cfg := fast(func(c *Config) { c.DropletLost = 2 * time.Second; c.DropletsAnalysis = 50 * time.Millisecond })
+	c := start(t, cfg, nil)
+	c.heartbeat("dea-2", runs(42, "b", 1), runs(42, "c", 2)) // once, and no more
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	t.Cleanup(func() { close(stop); <-stopped })
 	go func() {
 		defer close(stopped)
 		for {
+			c.heartbeat("dea-1", runs(42, "a", 0))
 			select {
 			case <-time.After(20 * time.Millisecond):
-				c.heartbeat("dea-1", runs(42, "a", 0))
 			case <-stop:
 				return
 			}
 		}
 	}()
-	c.expect(starts(42, 1, 2)) // of dea-2, which was heard of once
+	newController(t, wanted(42, 3)).serve(c.conn)
+	c.expect(starts(42, 1, 2))
 }
 
 func TestScale(t *testing.T) {

@@ -33,12 +33,26 @@ func (h *Heard) Beat(b bus.Beat, now time.Time, r Rules) bool {
 	case bus.Starting, bus.Running:
 		return h.lives(b, now, r)
 	case bus.Crashed:
-		_, known := h.Instances[b.Instance]
+		_, told := h.Crashes[b.Instance]
 		delete(h.Instances, b.Instance)
 		h.crashed(b.Instance, b.StateTimestamp, now)
-		return known
+		return !told && h.missed(Slot{b.Version, b.Index}, now, r)
 	}
 	return false
+}
+
+// missed takes in an end of which only the heartbeat tells: its message came before the
+// health manager listened, or was dropped. It reports whether the place may want another.
+func (h *Heard) missed(slot Slot, now time.Time, r Rules) bool {
+	if h.occupied(slot, now, r) {
+		return false
+	}
+	x := h.index(slot)
+	if x == nil {
+		return false
+	}
+	x.Exited = now
+	return true
 }
 
 func (h *Heard) lives(b bus.Beat, now time.Time, r Rules) bool {

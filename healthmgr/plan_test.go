@@ -1,6 +1,7 @@
 package healthmgr
 
 import (
+	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
@@ -345,18 +346,37 @@ func TestPlausible(t *testing.T) {
 	}
 }
 
+// BenchmarkHeartbeat takes in a DEA with 1000 instances: as the loop does it, and with
+// the decoding before it.
 func BenchmarkHeartbeat(b *testing.B) {
-	m := New(Config{}, nil, quiet)
 	var hb bus.Heartbeat
 	for i := range 1000 {
 		hb.Droplets = append(hb.Droplets, bus.Beat{
 			Droplet: bus.AppID(fmt.Sprint(i / 4)), Version: "v-1", Instance: fmt.Sprint("instance-", i), Index: i % 4, State: bus.Running,
 		})
 	}
-	b.ReportAllocs()
-	for b.Loop() {
-		m.heartbeat(hb)
+	data, err := json.Marshal(hb)
+	if err != nil {
+		b.Fatal(err)
 	}
+	b.Run("intake", func(b *testing.B) {
+		m := New(Config{}, nil, quiet)
+		b.ReportAllocs()
+		for b.Loop() {
+			m.heartbeat(hb)
+		}
+	})
+	b.Run("decode and intake", func(b *testing.B) {
+		m := New(Config{}, nil, quiet)
+		b.ReportAllocs()
+		for b.Loop() {
+			hb, err := bus.Decode[bus.Heartbeat](data)
+			if err != nil {
+				b.Fatal(err)
+			}
+			m.heartbeat(hb)
+		}
+	})
 }
 
 func BenchmarkPlan(b *testing.B) {
@@ -368,5 +388,24 @@ func BenchmarkPlan(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		Plan(a, h, now, rules)
+	}
+}
+
+// An end whose message was missed is told by the heartbeat alone: its place is filled at
+// once, though the app has just been changed, but not where another one lives there.
+func TestMissedExit(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	rules := Rules{}.withDefaults()
+	app := App{Started: true, Staged: true, Version: "v", Instances: 2, Updated: now}
+	h := newHeard(now)
+	for n, id := range []string{"gone", "replaced"} {
+		b := bus.Beat{Version: "v", Instance: id, Index: n, State: bus.Crashed, StateTimestamp: bus.At(now)}
+		h.Beat(bus.Beat{Version: "v", Instance: "alive", Index: 1, State: bus.Running, StateTimestamp: bus.At(now)}, now, rules)
+		if got := h.Beat(b, now, rules); got != (id == "gone") {
+			t.Errorf("%s is news: %v", id, got)
+		}
+	}
+	if do := Plan(app, h, now, rules); !slices.Equal(do.Start, []int{0}) {
+		t.Errorf("start %v, want index 0", do.Start)
 	}
 }
