@@ -27,6 +27,7 @@ import (
 	"cloudlet/bus"
 	"cloudlet/controller"
 	"cloudlet/dea"
+	"cloudlet/healthmgr"
 	"cloudlet/internal/cli"
 	"cloudlet/internal/cli/vmc"
 	"cloudlet/internal/identity"
@@ -123,6 +124,7 @@ func up(ctx context.Context, cfg cli.Config, std cli.Streams) error {
 	g.Add("dea", dea.New(dea.Config{
 		Dir: filepath.Join(cfg.Data, "dea"), MaxMemory: status.Memory, Runtimes: deaRuntimes,
 	}, b, pool, log))
+	g.Add("healthmgr", healthmgr.New(healthmgr.Config{API: status.API}, b, log)) // stops before dea: a shutdown is not a crash
 	g.Add("controller", controller.New(controller.Config{
 		Domain: cfg.Domain, Support: status.API, Frameworks: catalogue(), Runtimes: installed(found()),
 		OpenRegistration: cfg.Registration == "open" && !unsafe, AdminsOnly: unsafe,

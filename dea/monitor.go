@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"cloudlet/bus"
+	"cloudlet/warden"
 )
 
 // monitor samples what instances use and ends those that use more than they were given.
@@ -16,16 +17,10 @@ func (d *DEA) monitor(work context.Context, now time.Time) {
 		if i.box == nil || i.stopped != "" || i.State != bus.Running && i.State != bus.Starting {
 			continue
 		}
-		u, err := i.box.Usage()
+		u, err := i.measure(now)
 		if err != nil {
 			continue // it is ending; its end is another message
 		}
-		i.sample = &bus.Usage{Time: now.UTC().Format("2006-01-02 15:04:05 -0700"), Mem: bus.Decimal(u.Memory) / 1024, Disk: u.Disk}
-		if !i.sampled.IsZero() && now.After(i.sampled) {
-			percent := 100 * float64(u.CPU-i.cpu) / float64(now.Sub(i.sampled))
-			i.sample.CPU = bus.Decimal(float64(int(max(0, percent)*10+0.5)) / 10)
-		}
-		i.cpu, i.sampled = u.CPU, now
 		switch {
 		case u.Memory > int64(i.Limits.Mem)<<20:
 			d.exceeded(work, i, "Memory limit", i.Limits.Mem, u.Memory>>20, "out of memory")
@@ -33,6 +28,21 @@ func (d *DEA) monitor(work context.Context, now time.Time) {
 			d.exceeded(work, i, "Disk usage limit", i.Limits.Disk, u.Disk>>20, "out of disk")
 		}
 	}
+}
+
+// measure takes a sample. The share of the processor is that since the one before.
+func (i *instance) measure(now time.Time) (warden.Usage, error) {
+	u, err := i.box.Usage()
+	if err != nil {
+		return u, err
+	}
+	i.sample = &bus.Usage{Time: now.UTC().Format(timeFormat), Mem: bus.Decimal(u.Memory) / 1024, Disk: u.Disk}
+	if !i.sampled.IsZero() && now.After(i.sampled) {
+		percent := 100 * float64(u.CPU-i.cpu) / float64(now.Sub(i.sampled))
+		i.sample.CPU = bus.Decimal(float64(int(max(0, percent)*10+0.5)) / 10)
+	}
+	i.cpu, i.sampled = u.CPU, now
+	return u, nil
 }
 
 func (d *DEA) exceeded(work context.Context, i *instance, what string, limit int, actual int64, description string) {

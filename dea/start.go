@@ -213,6 +213,9 @@ func (d *DEA) isReady(work context.Context, i *instance, limit time.Duration, er
 	now := time.Now()
 	i.enter(bus.Running, now)
 	i.RunningAt = now
+	if _, err := i.measure(now); err != nil { // so that there are numbers from the first moment
+		d.log.Debug("usage", "instance", i.ID, "err", err)
+	}
 	d.log.Info("running", "app", i.Droplet, "name", i.Name, "index", i.Index, "instance", i.ID, "dur", now.Sub(i.StartedAt))
 	d.save()
 	d.tell(bus.DEAHeartbeat.Publish(d.conn, bus.Heartbeat{DEA: d.id, Droplets: []bus.Beat{i.beat()}}))

@@ -252,12 +252,14 @@ func (m *Manager) exited(e bus.Exited) {
 
 func (m *Manager) updated(u bus.Updated) { m.want(u.Droplet.ID()) }
 
-// hear is where what is heard of an app is kept.
+// hear is where what is heard of an app is kept; beyond the bound, nowhere.
 func (m *Manager) hear(id bus.AppID) *Heard {
 	h := m.heard[id]
 	if h == nil {
 		h = newHeard(m.since)
-		m.heard[id] = h
+		if len(m.heard) < maxApps {
+			m.heard[id] = h
+		}
 	}
 	return h
 }

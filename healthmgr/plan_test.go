@@ -3,6 +3,7 @@ package healthmgr
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 	"go.yaml.in/yaml/v3"
@@ -121,8 +122,8 @@ func readConfig(c *cli.Context, std Streams) (Config, error) {
 func readFile(cfg *Config) error {
 	path := filepath.Join(cfg.Data, "config.yml")
 	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil // whether the folder can be made is another question
 	}
 	if err != nil {
 		return hinted(err, "the settings of this cloud are in that file")
