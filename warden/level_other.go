@@ -19,6 +19,8 @@ func (p *Pool) findLevel(context.Context) Isolation {
 	return Isolation{Level: Process, Limits: "watched", Reasons: []string{"stronger isolation needs Linux"}}
 }
 
+func isRunning(int) bool { return false }
+
 func namespaces(*syscall.SysProcAttr, record) {}
 
 func makeHomes(string) (string, error) { return "", nil }

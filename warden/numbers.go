@@ -2,6 +2,7 @@ package warden
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os/user"
 	"strconv"
 
@@ -16,8 +17,10 @@ type numbers struct {
 	used              map[int]bool
 }
 
+// newNumbers begins somewhere, so that two pools on one machine rarely meet.
 func newNumbers(first, last int) numbers {
-	return numbers{first: first, last: last, next: first, used: map[int]bool{}}
+	next := first + rand.IntN(max(last-first+1, 1))
+	return numbers{first: first, last: last, next: next, used: map[int]bool{}}
 }
 
 // take gives the next number that is not used and that ok accepts.

@@ -227,7 +227,7 @@ func (p *Pool) takeUser() (int, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.users.take(func(id int) bool { return !isUser(id) })
+	return p.users.take(func(id int) bool { return !isUser(id) && !isRunning(id) })
 }
 
 // removeFolders removes all that a container has on disk.

@@ -89,6 +89,17 @@ func readProcess(pid int) (statLine, error) {
 	}, nil
 }
 
+// isRunning says if a process of this user lives, say of another Cloudlet.
+func isRunning(user int) bool {
+	names, _ := filepath.Glob("/proc/[0-9]*")
+	return slices.ContainsFunc(names, func(dir string) bool { return ownedBy(dir, user) })
+}
+
+func ownedBy(dir string, user int) bool {
+	st, err := os.Stat(dir)
+	return err == nil && int(st.Sys().(*syscall.Stat_t).Uid) == user
+}
+
 // sweep kills what is left of a container at level process whose supervisor did
 // not end it: all processes of its user or, where it has none of its own, those
 // of the sessions that are known and those without a terminal that are in its home.
@@ -120,8 +131,7 @@ func belongs(dir string, pid int, r record, leaders []int) bool {
 		return false
 	}
 	if r.User != noUser {
-		st, err := os.Stat(dir)
-		return err == nil && int(st.Sys().(*syscall.Stat_t).Uid) == r.User
+		return ownedBy(dir, r.User)
 	}
 	if slices.Contains(leaders, p.session) {
 		return true
