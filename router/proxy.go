@@ -214,7 +214,7 @@ func (x *exchange) fail(_ http.ResponseWriter, _ *http.Request, err error) {
 		x.badUpgrade()
 		return
 	}
-	x.log.Info("no answer from a backend", "uri", x.host, "backend", x.chosen.addr, "app", x.chosen.app, "err", err)
+	x.log.Debug("no answer from a backend", "uri", x.host, "backend", x.chosen.addr, "app", x.chosen.app, "err", err)
 	x.badGateway()
 }
 

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -374,6 +376,36 @@ func TestResponsesPassAsTheyAre(t *testing.T) {
 	if res.Header.Get("X-Internal") != "" {
 		t.Error("a hop-by-hop header of the backend got through")
 	}
+}
+
+func TestAccessLog(t *testing.T) {
+	lines := make(logLines, 1)
+	c := startLogging(t, Config{}, slog.New(lines))
+	c.serve("a.example", says("hello"))
+	req := c.request("GET", "http://a.example/x?y", nil)
+	req.Header.Set("User-Agent", `evil" 200`)
+	c.do(req)
+	want := regexp.MustCompile(`^a\.example - \[\d\d/\d\d/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "GET /x\?y HTTP/1\.1" 200 5 "" "evil\\" 200" 127\.0\.0\.1:\d+ response_time:\d+\.\d{6} app_id:42$`)
+	if got := testkit.Next(t, lines); !want.MatchString(got) {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// logLines takes the lines of the access log out of a log.
+type logLines chan string
+
+func (logLines) Enabled(context.Context, slog.Level) bool { return true }
+func (l logLines) WithAttrs([]slog.Attr) slog.Handler     { return l }
+func (l logLines) WithGroup(string) slog.Handler          { return l }
+
+func (l logLines) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == "access" {
+		r.Attrs(func(a slog.Attr) bool {
+			l <- a.Value.String()
+			return true
+		})
+	}
+	return nil
 }
 
 func TestPanicEndsOneRequest(t *testing.T) {
