@@ -2,7 +2,6 @@ package bus
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"math"
 	"strconv"
@@ -19,7 +18,10 @@ type AppID string
 // UnmarshalJSON reads "42" and 42.
 func (id *AppID) UnmarshalJSON(data []byte) error {
 	s := string(bytes.Trim(data, `"`))
-	if s == "" || s == "null" || len(s) > 64 {
+	if s == "null" {
+		return nil // as absent: registrants of routes that are no apps write that
+	}
+	if s == "" || len(s) > 64 {
 		return fmt.Errorf("%.80s is no application id", data)
 	}
 	for _, r := range s {
@@ -55,12 +57,15 @@ type Unix int64
 
 // UnmarshalJSON reads 1351934045 and 1351934045.25.
 func (u *Unix) UnmarshalJSON(data []byte) error {
-	var f float64
-	if err := json.Unmarshal(data, &f); err != nil {
-		return err
+	if string(data) == "null" {
+		return nil
+	}
+	f, err := strconv.ParseFloat(string(data), 64)
+	if err != nil {
+		return fmt.Errorf("%.80s is no time", data)
 	}
 	if math.IsNaN(f) || math.Abs(f) > 1e12 {
-		return fmt.Errorf("%s is no time", data)
+		return fmt.Errorf("%.80s is no time", data)
 	}
 	*u = Unix(f)
 	return nil
