@@ -111,6 +111,9 @@ type cloud struct {
 	t        *testing.T
 	conn     *bus.Conn
 	requests <-chan bus.HMRequest
+
+	mu    sync.Mutex
+	beats []bus.Beat // what dea-1 reports when asked
 }
 
 // fast are rules for tests: what v1 does in minutes takes milliseconds, but for what a
@@ -138,9 +141,9 @@ func start(t *testing.T, cfg Config, ctl *controller, beats ...bus.Beat) *cloud 
 	t.Helper()
 	b := testkit.Bus(t)
 	conn := testkit.Conn(t, b)
-	c := &cloud{t: t, conn: conn, requests: testkit.Collect(t, conn, bus.HMRequests)}
+	c := &cloud{t: t, conn: conn, requests: testkit.Collect(t, conn, bus.HMRequests), beats: beats}
 	testkit.Handle(t, testkit.Conn(t, b),
-		bus.HealthStart.To(func(bus.Empty) { c.heartbeat("dea-1", beats...) }),
+		bus.HealthStart.To(func(bus.Empty) { c.report() }),
 		bus.DEALocate.To(func(bus.Empty) { publish(t, conn, bus.DEAAdvertise, bus.Advertise{ID: "dea-1"}) }),
 	)
 	if ctl != nil {
@@ -160,6 +163,32 @@ func publish[T any](t *testing.T, conn *bus.Conn, s bus.Subject[T], v T) {
 func (c *cloud) heartbeat(dea string, beats ...bus.Beat) {
 	c.t.Helper()
 	publish(c.t, c.conn, bus.DEAHeartbeat, bus.Heartbeat{DEA: dea, Droplets: beats})
+}
+
+// report is the heartbeat of dea-1.
+func (c *cloud) report() {
+	c.t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.heartbeat("dea-1", c.beats...)
+}
+
+// has makes these the instances of dea-1.
+func (c *cloud) has(beats ...bus.Beat) {
+	c.t.Helper()
+	c.mu.Lock()
+	c.beats = beats
+	c.mu.Unlock()
+	c.report()
+}
+
+// exits has an instance of dea-1 end.
+func (c *cloud) exits(e bus.Exited) {
+	c.t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.beats = slices.DeleteFunc(slices.Clone(c.beats), func(b bus.Beat) bool { return b.Instance == e.Instance })
+	publish(c.t, c.conn, bus.DropletExited, e)
 }
 
 func runs(app int, id string, index int) bus.Beat {
@@ -215,7 +244,7 @@ func (c *cloud) expect(want bus.HMRequest) {
 // app 999, so that what it had to say before has been said.
 func (c *cloud) silence() {
 	c.t.Helper()
-	publish(c.t, c.conn, bus.DropletExited, crashes(999, "probe", 0, 60))
+	c.exits(crashes(999, "probe", 0, 60))
 	c.expect(starts(999, 0))
 }
 
@@ -232,7 +261,7 @@ func probe() (bulkApp, bus.Beat) { return wanted(999, 1), runs(999, "probe", 0) 
 func TestCrashIsRestarted(t *testing.T) {
 	c := start(t, fast(), newController(t, wanted(42, 2)), runs(42, "a", 0), runs(42, "b", 1))
 	c.settled(42, 2)
-	publish(t, c.conn, bus.DropletExited, crashes(42, "b", 1, 3600))
+	c.exits(crashes(42, "b", 1, 3600))
 	c.expect(starts(42, 1))
 	c.settled(42, 1)
 
@@ -343,7 +372,7 @@ func TestScale(t *testing.T) {
 	})
 	publish(t, c.conn, bus.DropletUpdated, bus.Updated{Droplet: 42})
 	c.expect(starts(42, 1, 2)) // the controller of this test starts nothing by itself
-	c.heartbeat("dea-1", runs(42, "a", 0), runs(42, "b", 1), runs(42, "c", 2), beat)
+	c.has(runs(42, "a", 0), runs(42, "b", 1), runs(42, "c", 2), beat)
 	c.settled(42, 3)
 	ctl.set(func(apps map[int]bulkApp) {
 		apps[42] = wanted(42, 1, func(a *bulkApp) { a.UpdatedAt = time.Now().UTC() })
@@ -360,7 +389,7 @@ func TestChangedMeanwhile(t *testing.T) {
 	ctl.set(func(apps map[int]bulkApp) { // and the word of it got lost
 		apps[42] = wanted(42, 1, func(a *bulkApp) { a.State = "STOPPED"; a.UpdatedAt = time.Now().UTC() })
 	})
-	publish(t, c.conn, bus.DropletExited, crashes(42, "a", 0, 60))
+	c.exits(crashes(42, "a", 0, 60))
 	c.silence()
 }
 
@@ -370,12 +399,12 @@ func TestFlapping(t *testing.T) {
 	c := start(t, cfg, newController(t, wanted(42, 1), p), runs(42, "0", 0), beat)
 	c.settled(42, 1)
 	for n := range 3 {
-		publish(t, c.conn, bus.DropletExited, crashes(42, fmt.Sprint(n), 0, 1))
+		c.exits(crashes(42, fmt.Sprint(n), 0, 1))
 		want := starts(42, 0)
 		want.Flapping = n > 0
 		c.expect(want)
 	}
-	publish(t, c.conn, bus.DropletExited, crashes(42, "last", 0, 1))
+	c.exits(crashes(42, "last", 0, 1))
 	testkit.Eventually(t, func() error {
 		list, err := bus.HealthStatus.Ask(t.Context(), c.conn, bus.StatusOf{Droplet: 42, Version: "v-1", State: bus.Flapping})
 		if err != nil {
@@ -430,7 +459,7 @@ func TestNonsenseIsSurvived(t *testing.T) {
 	guid := runs(42, "guid", 0)
 	guid.Droplet = "a1b2-c3"
 	c.heartbeat("dea-1", odd, foreign, guid, bus.Beat{Droplet: "42", State: "SLEEPING", Instance: "x"})
-	publish(t, c.conn, bus.DropletExited, crashes(42, "odd", -1, 0))
+	c.exits(crashes(42, "odd", -1, 0))
 	publish(t, c.conn, bus.Subject[string]("dea.heartbeat"), "no object")
 	publish(t, c.conn, bus.Subject[map[string]int]("droplet.exited"), map[string]int{"droplet": 42})
 	c.silence()
