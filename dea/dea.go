@@ -22,7 +22,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
 	"cloudlet/bus"
@@ -86,8 +85,8 @@ type DEA struct {
 	conn     *bus.Conn
 	viewer   *viewer
 	droplets droplets
-	work     sync.WaitGroup // starts, stops and watches under way
-	outcomes chan func()    // handed in by that work, run by the loop
+	busy     int         // starts, stops and watches under way beside the loop
+	outcomes chan func() // handed in by each when it ends, run by the loop
 
 	instances map[string]*instance // by instance id
 	reserved  int                  // MB
@@ -185,19 +184,10 @@ func (d *DEA) shutdown(work context.Context) error {
 			d.stop(work, i, bus.ReasonDEAShutdown)
 		}
 	}
-	done := make(chan struct{})
-	go func() {
-		d.work.Wait()
-		close(done)
-	}()
-	for {
-		select {
-		case f := <-d.outcomes:
-			f()
-		case <-done:
-			return nil
-		}
+	for d.busy > 0 {
+		(<-d.outcomes)()
 	}
+	return nil
 }
 
 // handlers are the subjects that the DEA hears. They run on its loop.
@@ -216,8 +206,19 @@ func (d *DEA) handlers(work context.Context) []bus.Handler {
 	}
 }
 
-// later runs f on the loop.
-func (d *DEA) later(f func()) { d.outcomes <- f }
+// beside runs work beside the loop, and what it returns, if anything, on the loop again.
+func (d *DEA) beside(work func() func()) {
+	d.busy++
+	go func() {
+		then := work()
+		d.outcomes <- func() {
+			d.busy--
+			if then != nil {
+				then()
+			}
+		}
+	}()
+}
 
 // tell logs a message that could not be sent; the protocol repeats what matters.
 func (d *DEA) tell(err error) {

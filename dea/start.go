@@ -37,9 +37,9 @@ func (d *DEA) start(work context.Context, m bus.StartApp) {
 	d.save()
 	d.advertise()
 	l := d.launch(i)
-	d.work.Go(func() {
+	d.beside(func() func() {
 		box, err := l.run(work)
-		d.later(func() { d.launched(work, i, box, err) })
+		return func() { d.launched(work, i, box, err) }
 	})
 }
 
@@ -143,12 +143,10 @@ func (d *DEA) launched(work context.Context, i *instance, box *warden.Container,
 // follow hands the end of the instance's container to the loop.
 func (d *DEA) follow(work context.Context, i *instance) {
 	d.viewer.add(i.staged(), i.box.Home())
-	d.work.Go(func() {
-		select {
-		case <-i.box.Done():
-			d.later(func() { d.ended(work, i) })
-		case <-work.Done():
-		}
+	box := i.box
+	d.beside(func() func() {
+		<-box.Done()
+		return func() { d.ended(work, i) }
 	})
 }
 
@@ -163,9 +161,9 @@ func (d *DEA) awaitReady(work context.Context, i *instance) {
 	} else if len(i.URIs) == 0 {
 		test = func() bool { return true }
 	}
-	d.work.Go(func() {
-		err := poll(work, box.Done(), limit, test)
-		d.later(func() { d.isReady(work, i, limit, err) })
+	d.beside(func() func() {
+		err := poll(box.Done(), limit, test)
+		return func() { d.isReady(work, i, limit, err) }
 	})
 }
 
@@ -173,7 +171,7 @@ var errEnded = errors.New("the instance ended")
 
 // poll calls test, ever more slowly, until it is true. An app that answers at once is
 // seen within milliseconds.
-func poll(ctx context.Context, done <-chan struct{}, limit time.Duration, test func() bool) error {
+func poll(done <-chan struct{}, limit time.Duration, test func() bool) error {
 	deadline := time.After(limit)
 	for pause := 4 * time.Millisecond; ; pause = min(pause*5/4, 250*time.Millisecond) {
 		if test() {
@@ -185,8 +183,6 @@ func poll(ctx context.Context, done <-chan struct{}, limit time.Duration, test f
 			return errEnded
 		case <-deadline:
 			return context.DeadlineExceeded
-		case <-ctx.Done():
-			return ctx.Err()
 		}
 	}
 }

@@ -2,6 +2,7 @@ package dea
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -42,17 +43,17 @@ func (d *DEA) stop(work context.Context, i *instance, reason string) {
 	}
 	box, grace := i.box, d.cfg.Grace
 	d.remove(i)
-	d.work.Go(func() { d.destroy(work, box, grace) })
+	d.destroy(work, box, grace)
 }
 
 // destroy ends a container and removes all that it has.
 func (d *DEA) destroy(work context.Context, box *warden.Container, grace time.Duration) {
-	if err := box.Stop(work, grace); err != nil {
-		d.log.Error("stop", "handle", box.Handle(), "err", err)
-	}
-	if err := box.Destroy(work); err != nil {
-		d.log.Error("destroy", "handle", box.Handle(), "err", err)
-	}
+	d.beside(func() func() {
+		if err := errors.Join(box.Stop(work, grace), box.Destroy(work)); err != nil {
+			d.log.Error("destroy", "handle", box.Handle(), "err", err)
+		}
+		return nil
+	})
 }
 
 // ended deals with an instance whose container has ended. If nobody stopped it, it has
@@ -82,10 +83,11 @@ func describe(e warden.Exit) string {
 func (d *DEA) crash(work context.Context, i *instance, description string) {
 	i.stopped = bus.ReasonCrashed
 	box := i.box
-	d.work.Go(func() {
+	d.beside(func() func() {
 		if err := box.Stop(work, 0); err != nil {
 			d.log.Error("stop", "handle", box.Handle(), "err", err)
 		}
+		return nil
 	})
 	d.crashed(work, i, description, nil)
 }
@@ -140,7 +142,7 @@ func (d *DEA) discard(work context.Context, i *instance) {
 	box := i.box
 	d.remove(i)
 	if box != nil {
-		d.work.Go(func() { d.destroy(work, box, 0) })
+		d.destroy(work, box, 0)
 	}
 }
 
