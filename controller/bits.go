@@ -128,15 +128,18 @@ func (c *Controller) readParts(r *http.Request) (zipped *os.File, resources []ap
 			zipped, err = c.receive(part)
 		case "resources":
 			var text []byte
-			if text, err = io.ReadAll(io.LimitReader(part, maxBody)); err == nil {
-				resources, err = parseResources(text)
+			if text, err = io.ReadAll(io.LimitReader(part, maxBody)); err != nil {
+				return zipped, nil, errCut
 			}
+			resources, err = parseResources(text)
 		}
 		if err != nil {
 			return zipped, nil, err
 		}
 	}
 }
+
+var errCut = api.BadRequest.Because("the upload ended early; repeat it")
 
 func parseResources(text []byte) (resources []api.Resource, err error) {
 	if len(text) == 0 {
@@ -156,7 +159,7 @@ func (c *Controller) receive(part io.Reader) (*os.File, error) {
 	n, err := io.Copy(f, io.LimitReader(part, c.cfg.MaxUpload+1))
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		err = api.BadRequest.Because("the upload ended early")
+		err = errCut
 	case err == nil && n > c.cfg.MaxUpload:
 		readOn(part, c.cfg.MaxUpload)
 		err = c.packagingFault(errTooLarge)
@@ -232,11 +235,8 @@ func (c *Controller) savePackage(u *unpacker, id store.AppID) error {
 		if err != nil {
 			return err
 		}
-		for _, f := range u.files {
-			f.Used = now
-			if err := tx.PutPoolFile(app.Owner, f); err != nil {
-				return err
-			}
+		if err := fillPool(tx, app.Owner, u.files, now); err != nil {
+			return err
 		}
 		if app.Package != nil && app.Package.Hash == pkg.Hash && app.PackageState == store.Staged {
 			return nil // the same files: the droplet still fits
@@ -244,6 +244,24 @@ func (c *Controller) savePackage(u *unpacker, id store.AppID) error {
 		app.Package, app.PackageState, app.Updated = &pkg, store.Pending, now
 		return tx.PutApp(&app)
 	})
+}
+
+// fillPool notes the files of an upload. A file that was known keeps its mode.
+func fillPool(tx *store.Tx, owner string, files []store.PoolFile, now time.Time) error {
+	for _, f := range files {
+		old, known, err := tx.PoolFile(owner, f.SHA1)
+		if err != nil {
+			return err
+		}
+		if known {
+			f.Executable = old.Executable
+		}
+		f.Used = now
+		if err := tx.PutPoolFile(owner, f); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // packagingFault tells in v1's words what is wrong with an upload, and what to do.

@@ -329,7 +329,7 @@ func (c *Controller) keepDroplet(e echo.Context, r *run, body io.Reader) error {
 	limit := 4 * c.cfg.MaxUpload // a droplet holds what its package asked for, too
 	blob, err := batch.Add(io.LimitReader(body, limit+1))
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return api.BadRequest.Because("the upload ended early")
+		return errCut
 	}
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"archive/zip"
+	"bytes"
 	"crypto/sha1"
 	"encoding/hex"
 	"encoding/json"
@@ -201,6 +202,9 @@ type unpacker struct {
 func (u *unpacker) unzip(r io.ReaderAt, size int64) error {
 	directory := &budget{r: r, left: maxDirectory}
 	z, err := zip.NewReader(directory, size)
+	if errors.Is(err, errTooLarge) {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("%w (%v)", errNotZip, err)
 	}
@@ -282,18 +286,29 @@ func (c content) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// budget stops reading an archive's table of contents that is too long to be honest.
+// budget stops reading an archive's table of contents that is too long to be honest,
+// before the reader has made something much larger of it.
 type budget struct {
-	r    io.ReaderAt
-	left int
-	done bool // the table is read
+	r       io.ReaderAt
+	left    int
+	entries int  // seen so far, give or take those that were read twice or in two pieces
+	done    bool // the table is read
 }
 
+var entryMark = []byte("PK\x01\x02")
+
 func (b *budget) ReadAt(p []byte, off int64) (int, error) {
-	if !b.done {
-		if b.left -= len(p); b.left < 0 {
-			return 0, fmt.Errorf("its table of contents is longer than %d MiB", maxDirectory>>20)
-		}
+	n, err := b.r.ReadAt(p, off)
+	if b.done {
+		return n, err
 	}
-	return b.r.ReadAt(p, off)
+	b.left -= n
+	b.entries += bytes.Count(p[:n], entryMark)
+	switch {
+	case b.left < 0:
+		return 0, fmt.Errorf("%w: its table of contents is longer than %d MiB", errTooLarge, maxDirectory>>20)
+	case b.entries > maxEntries+5000: // the exact check comes when all are read
+		return 0, fmt.Errorf("%w: more than %d files", errTooLarge, maxEntries)
+	}
+	return n, err
 }
