@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -103,7 +104,62 @@ func (p *Pool) Open(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if p.binary, err = p.executable(); err != nil {
+		return err
+	}
 	return p.adoptAll(ctx)
+}
+
+// binaryCopy names the copy of the binary that containers may run.
+const binaryCopy = ".bin/cloudlet"
+
+// executable is the binary by a path at which the users of containers may run it. One
+// that is its owner's alone, or lies in a folder that is, gets a copy.
+func (p *Pool) executable() (string, error) {
+	folder := p.homes
+	if p.iso.Level == Full {
+		folder = p.cfg.Dir
+	}
+	if folder == "" || mayRun(p.binary, p.iso.Level == Process) {
+		return p.binary, nil
+	}
+	from, err := os.Open(p.binary)
+	if err != nil {
+		return "", err
+	}
+	defer from.Close()
+	path := filepath.Join(folder, binaryCopy)
+	// What runs of an older copy keeps it: it is replaced, not written over.
+	if err := os.RemoveAll(filepath.Dir(path)); err != nil {
+		return "", err
+	}
+	if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil {
+		return "", err
+	}
+	to, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
+	if err != nil {
+		return "", err
+	}
+	_, err = io.Copy(to, from)
+	return path, errors.Join(err, to.Close())
+}
+
+// mayRun tells whether anybody may execute the file and, where that counts, pass all
+// folders above it.
+func mayRun(path string, byPath bool) bool {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode()&0o005 != 0o005 {
+		return false
+	}
+	for dir := filepath.Dir(path); byPath; dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err != nil || info.Mode()&0o001 == 0 {
+			return false
+		}
+		if dir == filepath.Dir(dir) {
+			break
+		}
+	}
+	return true
 }
 
 func (p *Pool) takeLock() error {
@@ -187,7 +243,8 @@ func (p *Pool) Close() error {
 		c.letGo()
 	}
 	if p.homes != "" {
-		os.Remove(p.homes) // these two stay unless they are empty
+		os.RemoveAll(filepath.Join(p.homes, filepath.Dir(binaryCopy))) // Open makes it anew
+		os.Remove(p.homes)                                             // these two stay unless they are empty
 		os.Remove(filepath.Dir(p.homes))
 	}
 	if p.lock == nil {
