@@ -180,6 +180,9 @@ func (c *cloud) expect(want ...string) {
 	}
 }
 
+// transport keeps a connection for each of many clients.
+var transport = &http.Transport{MaxIdleConnsPerHost: 64}
+
 // reply is an answer of the API.
 type reply struct {
 	status int
@@ -200,7 +203,7 @@ func (c *cloud) send(who, method, path string, body io.Reader, header ...string)
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return reply{}, err
 	}
