@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/crypto/argon2"
 )
@@ -37,32 +39,37 @@ func (id *Identity) hash(ctx context.Context, password string) (string, error) {
 
 // verify compares in constant time, with the parameters that the hash was made with.
 func (id *Identity) verify(ctx context.Context, hash, password string) (bool, error) {
+	h, err := parseHash(hash)
+	if err != nil || len(password) > 512 {
+		return false, err
+	}
+	got, err := id.derive(ctx, password, h.salt, h.t, h.m, h.p, uint32(len(h.key)))
+	return err == nil && subtle.ConstantTimeCompare(got, h.key) == 1, err
+}
+
+var errHash = errors.New("the stored password hash is damaged")
+
+type parsedHash struct {
+	t, m      uint32
+	p         uint8
+	salt, key []byte
+}
+
+// parseHash reads what encode writes. No parameter is zero: argon2 would panic.
+func parseHash(hash string) (h parsedHash, err error) {
+	fields := strings.Split(hash, "$")
+	if len(fields) != 7 || fields[0] != "argon2id" {
+		return h, errHash
+	}
 	var version int
-	var t, m uint32
-	var p uint8
-	var s, k string
-	if _, err := fmt.Sscanf(hash, "argon2id$%d$%d$%d$%d$%s", &version, &t, &m, &p, &s); err != nil {
-		return false, fmt.Errorf("password hash: %w", err)
+	_, err1 := fmt.Sscan(strings.Join(fields[1:5], " "), &version, &h.t, &h.m, &h.p)
+	salt, err2 := base64.RawStdEncoding.DecodeString(fields[5])
+	key, err3 := base64.RawStdEncoding.DecodeString(fields[6])
+	h.salt, h.key = salt, key
+	if errors.Join(err1, err2, err3) != nil || version != argon2.Version || h.t == 0 || h.p == 0 || len(h.key) == 0 {
+		return h, errHash
 	}
-	for i := range s {
-		if s[i] == '$' {
-			s, k = s[:i], s[i+1:]
-			break
-		}
-	}
-	salt, err := base64.RawStdEncoding.DecodeString(s)
-	if err != nil {
-		return false, fmt.Errorf("password hash: %w", err)
-	}
-	want, err := base64.RawStdEncoding.DecodeString(k)
-	if err != nil {
-		return false, fmt.Errorf("password hash: %w", err)
-	}
-	if len(password) > 512 {
-		return false, nil
-	}
-	got, err := id.derive(ctx, password, salt, t, m, p, uint32(len(want)))
-	return subtle.ConstantTimeCompare(got, want) == 1, err
+	return h, nil
 }
 
 func encode(t, m uint32, p uint8, salt, key []byte) string {
