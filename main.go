@@ -122,7 +122,7 @@ func up(ctx context.Context, cfg cli.Config, std cli.Streams) error {
 		Dir: filepath.Join(cfg.Data, "staging"), Frameworks: frameworks.All(), Mounts: needs,
 	}, b, pool, log))
 	g.Add("dea", dea.New(dea.Config{
-		Dir: filepath.Join(cfg.Data, "dea"), MaxMemory: status.Memory, Runtimes: deaRuntimes,
+		Dir: filepath.Join(cfg.Data, "dea"), MaxMemory: status.Memory, Runtimes: deaRuntimes, Ready: cfg.StartTimeout,
 	}, b, pool, log))
 	g.Add("healthmgr", healthmgr.New(healthmgr.Config{API: status.API}, b, log)) // stops before dea: a shutdown is not a crash
 	g.Add("controller", controller.New(controller.Config{

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"go.yaml.in/yaml/v3"
@@ -19,16 +20,17 @@ import (
 // Config is what `up` is told: by flags, else by the environment, else by config.yml in
 // the data folder, else by its defaults.
 type Config struct {
-	Data         string `yaml:"-"`
-	Listen       string `yaml:"listen"`
-	Domain       string `yaml:"domain"`
-	Admin        string `yaml:"admin"`
-	Registration string `yaml:"registration"`
-	Bus          string `yaml:"bus"`
-	Isolation    string `yaml:"isolation"`
-	AllowUnsafe  bool   `yaml:"allow-unsafe"`
-	Verbose      bool   `yaml:"verbose"`
-	Demo         bool   `yaml:"-"`
+	Data         string        `yaml:"-"`
+	Listen       string        `yaml:"listen"`
+	Domain       string        `yaml:"domain"`
+	Admin        string        `yaml:"admin"`
+	Registration string        `yaml:"registration"`
+	Bus          string        `yaml:"bus"`
+	Isolation    string        `yaml:"isolation"`
+	StartTimeout time.Duration `yaml:"start-timeout"`
+	AllowUnsafe  bool          `yaml:"allow-unsafe"`
+	Verbose      bool          `yaml:"verbose"`
+	Demo         bool          `yaml:"-"`
 }
 
 func setting(name, usage string) *cli.StringFlag {
@@ -57,6 +59,7 @@ func UpCommand(std Streams, run func(*cli.Context, Config) error) *cli.Command {
 			setting("registration", "who may make an account: closed or open (default: closed)"),
 			setting("bus", "open the message bus to NATS clients on `ADDR`"),
 			setting("isolation", "use at most this `LEVEL`: full or process (default: the highest that works)"),
+			&cli.DurationFlag{Name: "start-timeout", Usage: "`TIME` that an application has to start listening (default: 1m)", EnvVars: []string{envName("start-timeout")}},
 			toggle("allow-unsafe", "let others than the administrator push although this machine isolates nothing"),
 			toggle("verbose", "log every step"),
 			&cli.BoolFlag{Name: "demo", Usage: "also push a sample application and print its URL"},
@@ -105,6 +108,12 @@ func readConfig(c *cli.Context, std Streams) (Config, error) {
 			*s.to = s.standard
 		}
 	}
+	if c.IsSet("start-timeout") {
+		cfg.StartTimeout = c.Duration("start-timeout")
+	}
+	if cfg.StartTimeout == 0 {
+		cfg.StartTimeout = time.Minute
+	}
 	cfg.Domain = strings.ToLower(strings.Trim(cfg.Domain, "."))
 	if cfg.Admin == "" {
 		cfg.Admin = "admin@" + cfg.Domain
@@ -132,7 +141,7 @@ func readFile(cfg *Config) error {
 	d := yaml.NewDecoder(f)
 	d.KnownFields(true)
 	if err := d.Decode(cfg); err != nil {
-		return hinted(fmt.Errorf("%s: %w", path, err), "its keys are listen, domain, admin, registration, bus, isolation, allow-unsafe and verbose")
+		return hinted(fmt.Errorf("%s: %w", path, err), "its keys are listen, domain, admin, registration, bus, isolation, start-timeout, allow-unsafe and verbose")
 	}
 	return nil
 }
@@ -156,6 +165,7 @@ func (c Config) validate() error {
 	check(len(c.Domain) < 200 && domainName.MatchString(c.Domain), "domain: %q is no host name", c.Domain)
 	check(c.Registration == "closed" || c.Registration == "open", "registration: %q is neither closed nor open", c.Registration)
 	check(c.Isolation == "" || c.Isolation == "full" || c.Isolation == "process", "isolation: %q is neither full nor process", c.Isolation)
+	check(c.StartTimeout >= time.Second && c.StartTimeout <= time.Hour, "start-timeout: %s is not between 1s and 1h", c.StartTimeout)
 	check(strings.Contains(c.Admin, "@"), "admin: %q is no e-mail address", c.Admin)
 	if err := errors.Join(errs...); err != nil {
 		return Usage{err}

@@ -44,7 +44,8 @@ func serveFilesCommand() *cli.Command {
 }
 
 // fileHandler serves a folder: index.html for folders, 404.html for what is missing, and
-// nothing whose name begins with a dot.
+// nothing whose name begins with a dot. It lists no folder: what is not linked was not
+// meant to be found.
 func fileHandler(files fs.FS) http.Handler {
 	server := http.FileServerFS(files)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -52,7 +53,11 @@ func fileHandler(files fs.FS) http.Handler {
 		if name == "" {
 			name = "."
 		}
-		if _, err := fs.Stat(files, name); err != nil || hidden(name) {
+		info, err := fs.Stat(files, name)
+		if err == nil && info.IsDir() {
+			_, err = fs.Stat(files, path.Join(name, "index.html"))
+		}
+		if err != nil || hidden(name) {
 			missing(w, files)
 			return
 		}

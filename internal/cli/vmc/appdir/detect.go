@@ -36,7 +36,7 @@ var kinds = map[string]Kind{
 	"django":     {Name: "Python Django Application", Memory: 128, Web: true},
 	"wsgi":       {Name: "Python WSGI Application", Memory: 64, Web: true},
 	"dotNet":     {Name: ".Net Web Application", Memory: 128, Web: true},
-	"node":       {Name: "Node.js Application", Memory: 64, Web: true},
+	"node":       {Name: "Node.js Application", Memory: 128, Web: true}, // v1's 64 was for node 0.4
 	"play":       {Name: "Play Framework Application", Memory: 256, Web: true},
 	"standalone": {Name: "Standalone Application", Memory: 64},
 }
