@@ -52,6 +52,9 @@ func Start(cfg Config) (*Bus, error) {
 		if err != nil {
 			return nil, fmt.Errorf("bus address %q: port: %w", cfg.Listen, err)
 		}
+		if err := probe(cfg.Listen); err != nil {
+			return nil, fmt.Errorf("bus: %w", err)
+		}
 		b.user, b.password = "cloudlet", rand.Text()
 		opts.DontListen, opts.Host, opts.Port = false, host, int(n)
 		if n == 0 {
@@ -70,6 +73,15 @@ func Start(cfg Config) (*Bus, error) {
 	}
 	b.srv = srv
 	return b, nil
+}
+
+// probe fails at once where the server would try an address for ten seconds.
+func probe(addr string) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	return l.Close()
 }
 
 // URL is where NATS clients connect, credentials included; empty while the bus is
