@@ -117,6 +117,9 @@ func TestPool(t *testing.T) {
 
 	noSource("was not uploaded before").check(t, c.upload(bob, "his", pack(t, "a", "a"), "["+descriptor("stolen", "alice's")+"]"))
 	fault{404, 301, "Application not found", "nothing was uploaded"}.check(t, c.do(bob, "GET", "/apps/his/application", ""))
+	body, kind := form(t, part{name: "_method", body: "delete"})
+	c.ok(bob, "POST", "/apps/his", body, "Content-Type", kind)
+	noApp().check(t, c.do(bob, "GET", "/apps/his", ""))
 
 	if r := c.upload(alice, "hello", pack(t, "new", "n"), "["+descriptor("dir/s", "alice's")+","+upper+"]"); r.status != 200 {
 		t.Fatal(r)

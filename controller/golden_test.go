@@ -168,6 +168,9 @@ func TestGoldenApps(t *testing.T) {
 	s := transcript{c: c}
 	s.call("as vmc creates", alice, "POST", "/apps", `{"name":"hello","staging":{"framework":"node","runtime":null},"uris":["hello.localhost"],"instances":1,"resources":{"memory":128}}`)
 	s.call("read", alice, "GET", "/apps/hello", "")
+	s.call("cfoundry follows the redirect with the body", alice, "GET", "/apps/hello", create)
+	s.call("behind TLS", alice, "POST", "/apps", `{"name":"tls","staging":{"framework":"node"}}`, "X-Forwarded-Proto", "https")
+	c.ok(alice, "DELETE", "/apps/tls", "")
 	s.call("HEAD", alice, "HEAD", "/apps/hello", "")
 	s.call("nothing uploaded", alice, "GET", "/apps/hello/application", "")
 	c.upload(alice, "hello", pack(t, "app.js", "hello"), "[]")

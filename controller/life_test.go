@@ -577,7 +577,7 @@ func TestFlappingStart(t *testing.T) {
 // Instances are spread; where no DEA has room the app is saved all the same.
 func TestPlacement(t *testing.T) {
 	t.Parallel()
-	c, _ := pushed(t, func(cfg *controller.Config) { cfg.Gather = 50 * time.Millisecond })
+	c, _ := pushed(t, nil)
 	c.dea("dea-1", 300)
 	c.dea("dea-2", 300)
 	c.ok(alice, "PUT", "/apps/hello", `{"instances":5}`)
