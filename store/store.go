@@ -6,6 +6,8 @@
 //
 //	meta    "schema" → version; other names → bytes (secrets of the cloud)
 //	users   e-mail → User
+//	revoked e-mail 0 hash → expiry          tokens that were logged out
+//	invitations  hash → Invitation          who may register
 //	apps    id, 8 bytes big endian → App
 //	names   owner 0 name → id               one name per owner
 //	uris    uri 0 id → owner                who has which URI
@@ -34,12 +36,14 @@ const schema = 1
 
 // Errors that callers map to what a client is told.
 var (
-	ErrLocked    = errors.New("the data folder is in use by another process")
-	ErrNoApp     = errors.New("no such app")
-	ErrNoUser    = errors.New("no such user")
-	ErrNameTaken = errors.New("the owner has an app of this name")
-	ErrUserTaken = errors.New("there is a user of this name")
-	ErrNoBlob    = errors.New("no such blob")
+	ErrLocked       = errors.New("the data folder is in use by another process")
+	ErrNoApp        = errors.New("no such app")
+	ErrNoUser       = errors.New("no such user")
+	ErrNameTaken    = errors.New("the owner has an app of this name")
+	ErrUserTaken    = errors.New("there is a user of this name")
+	ErrNoInvitation = errors.New("no such invitation")
+	ErrInvitations  = errors.New("too many invitations are open")
+	ErrNoBlob       = errors.New("no such blob")
 )
 
 // ErrURITaken tells that another owner has the URI.
@@ -54,13 +58,15 @@ type Store struct {
 }
 
 var (
-	bucketMeta  = []byte("meta")
-	bucketUsers = []byte("users")
-	bucketApps  = []byte("apps")
-	bucketNames = []byte("names")
-	bucketURIs  = []byte("uris")
-	bucketPool  = []byte("pool")
-	bucketLogs  = []byte("logs")
+	bucketMeta        = []byte("meta")
+	bucketUsers       = []byte("users")
+	bucketRevoked     = []byte("revoked")
+	bucketInvitations = []byte("invitations")
+	bucketApps        = []byte("apps")
+	bucketNames       = []byte("names")
+	bucketURIs        = []byte("uris")
+	bucketPool        = []byte("pool")
+	bucketLogs        = []byte("logs")
 )
 
 // Open opens, or makes, the store in a folder. It fails with ErrLocked while another
@@ -88,7 +94,7 @@ func Open(dir string) (*Store, error) {
 }
 
 func migrate(tx *bbolt.Tx) error {
-	for _, name := range [][]byte{bucketMeta, bucketUsers, bucketApps, bucketNames, bucketURIs, bucketPool, bucketLogs} {
+	for _, name := range [][]byte{bucketMeta, bucketUsers, bucketRevoked, bucketInvitations, bucketApps, bucketNames, bucketURIs, bucketPool, bucketLogs} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return err
 		}
@@ -121,11 +127,20 @@ func (s *Store) Update(fn func(*Tx) error) error {
 	return s.db.Update(func(tx *bbolt.Tx) error { return fn(&Tx{tx}) })
 }
 
-// Secret is the named secret of this cloud; create makes it at first use.
+// Secret is the named secret of this cloud; create makes it at first use. Without
+// create it is nil where there is none.
 func (s *Store) Secret(name string, create func() []byte) ([]byte, error) {
 	var secret []byte
-	err := s.db.Update(func(tx *bbolt.Tx) error {
-		meta, key := tx.Bucket(bucketMeta), []byte("secret."+name)
+	key := []byte("secret." + name)
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		secret = append(secret, tx.Bucket(bucketMeta).Get(key)...)
+		return nil
+	})
+	if err != nil || secret != nil || create == nil {
+		return secret, err // almost always, and without a write
+	}
+	err = s.db.Update(func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
 		if v := meta.Get(key); v != nil {
 			secret = append(secret, v...)
 			return nil

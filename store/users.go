@@ -13,6 +13,23 @@ type User struct {
 	// Generation is mixed into the key of the user's tokens: raising it revokes them.
 	Generation int
 	Created    time.Time
+	// Version counts the changes, and Modified is when the last one was; zero where
+	// there was none.
+	Version  int       `json:",omitzero"`
+	Modified time.Time `json:",omitzero"`
+	// Given and Family name; the e-mail address stands for both where they are empty.
+	Given  string `json:",omitempty"`
+	Family string `json:",omitempty"`
+	Quota  Quota  `json:",omitzero"`
+}
+
+// Quota is what an account may use where that differs from the cloud's default. What is
+// nil is as everybody has it.
+type Quota struct {
+	Memory   *int `json:",omitempty"` // MB, of all started instances
+	Apps     *int `json:",omitempty"`
+	Services *int `json:",omitempty"`
+	URIs     *int `json:",omitempty"` // of each app
 }
 
 // User reads a user, or fails with ErrNoUser.
@@ -37,8 +54,12 @@ func (tx *Tx) PutUser(u User) error {
 	return put(tx.tx.Bucket(bucketUsers), []byte(u.Email), u)
 }
 
-// DeleteUser removes a user; the apps are the caller's to remove in the same change.
+// DeleteUser removes a user and what is known of the user's tokens; the apps are the
+// caller's to remove in the same change.
 func (tx *Tx) DeleteUser(email string) error {
+	if err := tx.DropRevoked(email); err != nil {
+		return err
+	}
 	return tx.tx.Bucket(bucketUsers).Delete([]byte(email))
 }
 

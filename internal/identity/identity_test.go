@@ -161,7 +161,12 @@ func TestTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	revoked("the user was deleted")
-	if err := id.Register(ctx, "foo@bar.com", "secret", false); err != nil {
+	token, err = id.Token("bar@bar.com", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := store.User{Email: "bar@bar.com", Generation: 1, Created: now}
+	if err := st.Update(func(tx *store.Tx) error { return errors.Join(tx.DeleteUser(again.Email), tx.AddUser(again)) }); err != nil {
 		t.Fatal(err)
 	}
 	revoked("a new user of the same name came")
@@ -321,11 +326,11 @@ func TestLimiter(t *testing.T) {
 	now := time.Unix(1345678901, 0)
 	wait := func(want time.Duration) {
 		t.Helper()
-		if got := l.wait("a", "x", now); got != want {
+		if got := l.wait(attempt{"a", "x"}, now); got != want {
 			t.Errorf("wait %s, want %s", got, want)
 		}
 	}
-	fail := func() { l.failed("a", "x", now) }
+	fail := func() { l.failed(attempt{"a", "x"}, now) }
 	for range freeAttempts - 1 {
 		fail()
 		wait(0)
@@ -338,7 +343,7 @@ func TestLimiter(t *testing.T) {
 		fail()
 	}
 	wait(longestWait)
-	if l.wait("a", "y", now) != 0 || l.wait("b", "x", now) != 0 {
+	if l.wait(attempt{"a", "y"}, now) != 0 || l.wait(attempt{"b", "x"}, now) != 0 {
 		t.Error("another address or account has to wait")
 	}
 	now = now.Add(longestWait - time.Second)
@@ -353,7 +358,7 @@ func TestLimiter(t *testing.T) {
 	for range freeAttempts {
 		fail()
 	}
-	l.succeeded("a", "x")
+	l.succeeded(attempt{"a", "x"})
 	wait(0)
 	fail()
 	wait(0)
@@ -365,23 +370,23 @@ func TestLimiterIsBounded(t *testing.T) {
 	var l limiter
 	now := time.Unix(1345678901, 0)
 	for i := range maxTracked / 2 {
-		l.failed(fmt.Sprint("old", i), "x", now)
+		l.failed(attempt{fmt.Sprint("old", i), "x"}, now)
 	}
 	now = now.Add(forgetAfter + 1)
 	for i := range maxTracked / 2 {
 		for range freeAttempts {
-			l.failed(fmt.Sprint("new", i), "x", now)
+			l.failed(attempt{fmt.Sprint("new", i), "x"}, now)
 		}
 	}
-	l.failed("one more", "x", now)
+	l.failed(attempt{"one more", "x"}, now)
 	if n := len(l.pairs); n != maxTracked/2+1 {
 		t.Errorf("%d are remembered", n)
 	}
-	if l.wait("new0", "x", now) == 0 {
+	if l.wait(attempt{"new0", "x"}, now) == 0 {
 		t.Error("what is new was forgotten")
 	}
 	for i := range 3 * maxTracked {
-		l.failed(fmt.Sprint("flood", i), "x", now)
+		l.failed(attempt{fmt.Sprint("flood", i), "x"}, now)
 	}
 	if n := len(l.pairs); n > maxTracked {
 		t.Errorf("%d are remembered", n)

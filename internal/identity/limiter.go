@@ -1,6 +1,8 @@
 package identity
 
 import (
+	"context"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -18,9 +20,61 @@ const (
 type limiter struct {
 	mu    sync.Mutex
 	pairs map[attempt]failures
+	busy  map[attempt]chan struct{} // closed when the attempt under way ends
 }
 
 type attempt struct{ email, address string }
+
+// network is what counts as one address: all of an IPv6 network, since whoever has one
+// address there has them all.
+func network(address string) string {
+	ip, err := netip.ParseAddr(address)
+	if err != nil || ip.Is4() || ip.Is4In6() {
+		return address
+	}
+	p, err := ip.WithZone("").Prefix(64)
+	if err != nil {
+		return address
+	}
+	return p.String()
+}
+
+// turn waits until no other attempt of the pair is under way: a thousand guesses at once
+// would not have been counted when they begin. done ends the turn.
+func (l *limiter) turn(ctx context.Context, k attempt) (done func(), err error) {
+	for {
+		other := l.begin(k)
+		if other == nil {
+			return func() { l.end(k) }, nil
+		}
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// begin is nil, or the end of the attempt to wait for.
+func (l *limiter) begin(k attempt) <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if other, ok := l.busy[k]; ok {
+		return other
+	}
+	if l.busy == nil {
+		l.busy = map[attempt]chan struct{}{}
+	}
+	l.busy[k] = make(chan struct{})
+	return nil
+}
+
+func (l *limiter) end(k attempt) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.busy[k])
+	delete(l.busy, k)
+}
 
 type failures struct {
 	count int
@@ -28,10 +82,10 @@ type failures struct {
 }
 
 // wait is how long the pair has to wait from now; zero if not at all.
-func (l *limiter) wait(email, address string, now time.Time) time.Duration {
+func (l *limiter) wait(k attempt, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	f, ok := l.pairs[attempt{email, address}]
+	f, ok := l.pairs[k]
 	if !ok || f.count < freeAttempts {
 		return 0
 	}
@@ -39,13 +93,12 @@ func (l *limiter) wait(email, address string, now time.Time) time.Duration {
 	return max(0, f.last.Add(wait).Sub(now))
 }
 
-func (l *limiter) failed(email, address string, now time.Time) {
+func (l *limiter) failed(k attempt, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.pairs == nil || len(l.pairs) >= maxTracked {
 		l.forget(now)
 	}
-	k := attempt{email, address}
 	f := l.pairs[k]
 	if now.Sub(f.last) > forgetAfter {
 		f.count = 0
@@ -65,8 +118,8 @@ func (l *limiter) forget(now time.Time) {
 	}
 }
 
-func (l *limiter) succeeded(email, address string) {
+func (l *limiter) succeeded(k attempt) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.pairs, attempt{email, address})
+	delete(l.pairs, k)
 }

@@ -6,7 +6,9 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"maps"
 	"strconv"
+	"sync"
 	"time"
 
 	"cloudlet/store"
@@ -29,10 +31,69 @@ func (id *Identity) userKey(u store.User) []byte {
 	return h.Sum(nil)
 }
 
-func (id *Identity) mint(u store.User, now time.Time) string {
+// mint makes a token that no other login of the user has, not even one in the same
+// second, so that logging out ends one session only.
+func (id *Identity) mint(u store.User, now time.Time) (string, error) {
 	t := legacyToken{email: u.Email, expires: now.Add(TokenLife).Truncate(time.Second)}
-	t.mac = t.sign(id.userKey(u))
-	return t.String()
+	key := id.userKey(u)
+	err := id.st.View(func(tx *store.Tx) error {
+		for {
+			t.expires = id.latest.after(u.Email, t.expires, now)
+			t.mac = t.sign(key)
+			if !tx.Revoked(u.Email, t.mac) {
+				return nil
+			}
+		}
+	})
+	return t.String(), err
+}
+
+// readLegacy is the user of a token, or ErrToken.
+func (id *Identity) readLegacy(raw string, now time.Time) (user store.User, _ ticket, _ error) {
+	t, err := parseToken(raw)
+	if err != nil || now.After(t.expires) {
+		return user, ticket{}, ErrToken
+	}
+	err = id.st.View(func(tx *store.Tx) (err error) {
+		if user, err = tx.User(t.email); err != nil {
+			return err
+		}
+		if !t.valid(id.userKey(user)) || tx.Revoked(t.email, t.mac) {
+			return ErrToken
+		}
+		return nil
+	})
+	if errors.Is(err, store.ErrNoUser) || errors.Is(err, ErrToken) {
+		return store.User{}, ticket{}, ErrToken
+	}
+	return user, ticket{mark: t.mac, until: t.expires}, err
+}
+
+// latest knows the latest expiry that each user was given.
+type latest struct {
+	mu  sync.Mutex
+	was map[string]time.Time
+}
+
+// maxLatest bounds the users that are remembered. Who was forgotten may be given one
+// token twice, if both logins are in the same second.
+const maxLatest = 10_000
+
+// after is the first second from t on that the user was not given yet.
+func (l *latest) after(email string, t, now time.Time) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if was, ok := l.was[email]; ok && !t.After(was) {
+		t = was.Add(time.Second)
+	}
+	if len(l.was) >= maxLatest {
+		maps.DeleteFunc(l.was, func(_ string, was time.Time) bool { return was.Before(now.Add(TokenLife - time.Second)) })
+	}
+	if l.was == nil || len(l.was) >= maxLatest {
+		l.was = map[string]time.Time{}
+	}
+	l.was[email] = t
+	return t
 }
 
 func (t legacyToken) sign(key []byte) []byte {
