@@ -106,14 +106,14 @@ func TestPushKinds(t *testing.T) {
 		url   bool
 		says  string
 	}{
-		{"node", map[string]string{"app.js": ""}, nil, "node//64", true, "Detected a Node.js Application"},
+		{"node", map[string]string{"app.js": ""}, nil, "node//128", true, "Detected a Node.js Application"},
 		{"sinatra", map[string]string{"a.rb": "require 'sinatra'\n"}, nil, "sinatra//128", true, "Detected a Sinatra Application"},
 		{"static", map[string]string{"index.html": "hi"}, nil, "standalone/static//64", true, "Detected a Static Website"},
 		{"procfile", map[string]string{"app.py": "", "Procfile": "worker: x\nweb: python3 app.py $PORT\n"}, nil, "standalone/shell/python3 app.py $PORT/64", true, "Detected a Standalone Application"},
 		{"command", map[string]string{"run.sh": ""}, []string{"--command", "sh run.sh"}, "standalone/shell/sh run.sh/64", false, "It has no URL"},
 		{"command of node", map[string]string{"x.txt": ""}, []string{"--command", "node x.js", "--url", "x.example.com"}, "standalone/node/node x.js/64", true, ""},
 		{"runtime", map[string]string{"x.txt": ""}, []string{"--command", "x", "--runtime", "node"}, "standalone/node/x/64", false, ""},
-		{"framework", map[string]string{"x.txt": ""}, []string{"--framework", "node"}, "node//64", true, ""},
+		{"framework", map[string]string{"x.txt": ""}, []string{"--framework", "node"}, "node//128", true, ""},
 		{"framework static", map[string]string{"app.js": ""}, []string{"--framework", "static"}, "standalone/static//64", true, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
