@@ -2,8 +2,9 @@
 // server, and the v1 protocol as typed subjects.
 //
 // Protocol: Cloud Foundry v1 of late 2012 ("G3"), one file per pair of speakers:
-// dea.go, health.go, router.go, staging.go, cloud.go. A Subject carries the type of
-// its payload, a Request also that of its reply, so that a mismatch does not compile.
+// dea.go, health.go, router.go, staging.go, services.go, cloud.go. A Subject carries
+// the type of its payload, a Request also that of its reply, so that a mismatch does
+// not compile.
 // State: none. Nothing on the bus is a record; what must last is in package store.
 // Source: the vcap components; subjects and payloads are theirs to the field.
 package bus

@@ -1,7 +1,5 @@
 package bus
 
-import "encoding/json"
-
 // Subjects of the cloud controller towards tools, and of all components.
 const (
 	// BulkCredentials asks a controller how to read the bulk API.
@@ -9,7 +7,7 @@ const (
 	// BulkCredentialsOld is the same subject before partitions.
 	BulkCredentialsOld Request[Empty, BulkLogin] = "cloudcontroller.bulk.credentials"
 	// CloudEvents is the audit trail: one array per API request.
-	CloudEvents Subject[[]json.RawMessage] = "vcap.cc.events"
+	CloudEvents Subject[CloudEvent] = "vcap.cc.events"
 	// ComponentAnnounce is published once by each component.
 	ComponentAnnounce Subject[Component] = "vcap.component.announce"
 	// ComponentDiscover is answered by every component.
@@ -24,6 +22,10 @@ type BulkLogin struct {
 	// is found through the router.
 	URL string `json:"url,omitempty"`
 }
+
+// CloudEvent is an entry of the audit trail: time, "USER" or "SYSTEM", who, what, upon
+// what, and "SUCCEEDED", or "FAILED" and why. Some senders leave nil in an empty place.
+type CloudEvent []any
 
 // Component introduces a component and its status server.
 type Component struct {

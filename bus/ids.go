@@ -74,6 +74,9 @@ func (u *Unix) UnmarshalJSON(data []byte) error {
 // Time is u as a time.Time.
 func (u Unix) Time() time.Time { return time.Unix(int64(u), 0) }
 
+// TimeFormat is how times are written for people: as Ruby does.
+const TimeFormat = "2006-01-02 15:04:05 -0700"
+
 // At is t in whole seconds.
 func At(t time.Time) Unix { return Unix(t.Unix()) }
 

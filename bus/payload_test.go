@@ -1,6 +1,8 @@
 package bus
 
 import (
+	"bytes"
+	"compress/zlib"
 	"encoding/json"
 	"math"
 	"regexp"
@@ -34,7 +36,10 @@ var kinds = []struct {
 	{"Hello", kind[Hello]}, {"InstanceStats", kind[InstanceStats]}, {"LogLine", kind[LogLine]}, {"Route", kind[Route]},
 	{"RouterHello", kind[RouterHello]}, {"StagingResult", kind[StagingResult]}, {"StagingTask", kind[StagingTask]}, {"StartApp", kind[StartApp]},
 	{"Status", kind[Status]}, {"StatusOf", kind[StatusOf]}, {"StatusReply", kind[StatusReply]}, {"StopApp", kind[StopApp]}, {"Updated", kind[Updated]},
-	{"CloudEvents", kind[[]json.RawMessage]},
+	{"CloudEvent", kind[CloudEvent]}, {"ActiveApps", kind[ActiveApps]}, {"Text", kind[Text]}, {"Announcement", kind[Announcement]},
+	{"DiscoverNodes", kind[DiscoverNodes]}, {"Provision", kind[Provision]}, {"Unprovision", kind[Unprovision]}, {"Bind", kind[Bind]},
+	{"Unbind", kind[Unbind]}, {"Restore", kind[Restore]}, {"ServiceReply", kind[ServiceReply]}, {"ServiceHandle", kind[ServiceHandle]},
+	{"InstanceHandles", kind[InstanceHandles]}, {"UpdatedHandles", kind[UpdatedHandles]}, {"NodeHandles", kind[NodeHandles]}, {"Orphans", kind[Orphans]},
 }
 
 func decodeKind(t testing.TB, name string) decoder {
@@ -49,6 +54,19 @@ func decodeKind(t testing.TB, name string) decoder {
 }
 
 func ptr[T any](v T) *T { return &v }
+
+// deflated is text as a zlib stream.
+func deflated(text string) string {
+	var b bytes.Buffer
+	z := zlib.NewWriter(&b)
+	z.Write([]byte(text)) //nolint:errcheck // it is in memory
+	z.Close()             //nolint:errcheck // likewise
+	return b.String()
+}
+
+func handle(id string) ServiceHandle {
+	return ServiceHandle{id, json.RawMessage(`{"plan":"free"}`), json.RawMessage(`{"name":"` + id + `"}`)}
+}
 
 // examples are payloads of v1's components, of all generations, and what they mean.
 var examples = []struct {
@@ -123,13 +141,48 @@ var examples = []struct {
 	{"StagingResult", `{"task_id":"t","task_log":"l","error":"Staging task failed:\n x"}`, StagingResult{"t", "l", "Staging task failed:\n x"}},
 	{"StagingResult", `{"task_id":"t","task_log":null,"error":null}`, StagingResult{TaskID: "t"}},
 	{"BulkLogin", `{"user":"bulk_api","password":"p"}`, BulkLogin{User: "bulk_api", Password: "p"}},
-	{"CloudEvents", `[1351934045,"USER","me@example.com","GET:/apps",null]`,
-		[]json.RawMessage{[]byte("1351934045"), []byte(`"USER"`), []byte(`"me@example.com"`), []byte(`"GET:/apps"`), []byte("null")}},
+	{"CloudEvent", `[1351934045,"USER","me@example.com","GET:/apps",null]`, CloudEvent{1351934045.0, "USER", "me@example.com", "GET:/apps", nil}},
 	{"Empty", ``, Empty{}},
 	{"Empty", `{}`, Empty{}},
 	{"Empty", `[1]`, Empty{}},
 	{"LogLine", `{"app":"42","source":"STG","text":"npm install","time":"2012-11-03T09:14:31Z"}`, LogLine{"42", SourceStaging, "npm install", time.Date(2012, 11, 3, 9, 14, 31, 0, time.UTC)}},
 	{"InstanceStats", `{"name":"hello","uris":[]}`, InstanceStats{Name: "hello", URIs: []string{}}},
+	{"ActiveApps", deflated(`["42","57"]`), ActiveApps{"42", "57"}},
+	{"ActiveApps", deflated(`[42]`), ActiveApps{"42"}},
+	{"ActiveApps", deflated(`[]`), ActiveApps{}},
+	{"Text", `please check`, Text("please check")},
+	{"Text", ``, Text("")},
+	{"Announcement", `{"available_capacity":200,"capacity_unit":1,"id":"redis_node_0","plan":"free","supported_versions":["2.2","2.4"]}`,
+		Announcement{200, 1, "redis_node_0", "free", []string{"2.2", "2.4"}}},
+	{"Announcement", `{"available_memory":4096,"id":"redis_node_0"}`, Announcement{ID: "redis_node_0"}},
+	{"DiscoverNodes", ``, DiscoverNodes{}},
+	{"DiscoverNodes", `{"plan":"free"}`, DiscoverNodes{"free"}},
+	{"Provision", `{"plan":"free","version":"2.2"}`, Provision{Plan: "free", Version: "2.2"}},
+	{"Provision", `{"plan":"free","version":"2.2","credentials":{"name":"redis-1","port":5000}}`,
+		Provision{"free", "2.2", json.RawMessage(`{"name":"redis-1","port":5000}`)}},
+	{"ServiceReply", `{"success":true,"credentials":{"name":"redis-1","node_id":"redis_node_0"}}`,
+		ServiceReply{Success: true, Credentials: json.RawMessage(`{"name":"redis-1","node_id":"redis_node_0"}`)}},
+	{"ServiceReply", `{"success":true}`, ServiceReply{Success: true}},
+	{"ServiceReply", `{"success":false,"error":{"status":500,"msg":{"code":30500,"description":"Internal Error"}}}`,
+		ServiceReply{Error: &ServiceError{500, ServiceMessage{30500, "Internal Error"}}}},
+	{"Unprovision", `{"name":"redis-1","bindings":[{"name":"redis-1"}]}`, Unprovision{"redis-1", []json.RawMessage{[]byte(`{"name":"redis-1"}`)}}},
+	{"Bind", `{"name":"redis-1"}`, Bind{Name: "redis-1"}},
+	{"Bind", `{"name":"redis-1","bind_opts":{"privileges":["FULL"]},"credentials":{"user":"u"}}`,
+		Bind{"redis-1", json.RawMessage(`{"privileges":["FULL"]}`), json.RawMessage(`{"user":"u"}`)}},
+	{"Unbind", `{"credentials":{"name":"redis-1"}}`, Unbind{json.RawMessage(`{"name":"redis-1"}`)}},
+	{"Restore", `{"instance_id":"redis-1","backup_path":"/var/vcap/backups/re/di/s-/redis-1/1351934045"}`,
+		Restore{"redis-1", "/var/vcap/backups/re/di/s-/redis-1/1351934045"}},
+	{"ServiceHandle", `{"service_id":"redis-1","configuration":{"plan":"free"},"credentials":{"name":"redis-1"}}`, handle("redis-1")},
+	{"InstanceHandles", `[{"service_id":"redis-1","configuration":{"plan":"free"},"credentials":{"name":"redis-1"}},[{"service_id":"b1","configuration":{"plan":"free"},"credentials":{"name":"b1"}}]]`,
+		InstanceHandles{handle("redis-1"), []ServiceHandle{handle("b1")}}},
+	{"UpdatedHandles", `[{"service_id":"redis-1","configuration":{"plan":"free"},"credentials":{"name":"redis-1"}},{"service_id":"b1","configuration":{"plan":"free"},"credentials":{"name":"b1"}}]`,
+		UpdatedHandles{Handles: []ServiceHandle{handle("redis-1"), handle("b1")}}},
+	{"UpdatedHandles", `{"success":false,"error":{"status":500,"msg":{"code":30500,"description":"Internal Error"}}}`,
+		UpdatedHandles{Failed: &ServiceReply{Error: &ServiceError{500, ServiceMessage{30500, "Internal Error"}}}}},
+	{"NodeHandles", `{"instances_list":["redis-1"],"bindings_list":[{"name":"redis-1","username":"u"}],"node_id":"redis_node_0"}`,
+		NodeHandles{[]string{"redis-1"}, []json.RawMessage{[]byte(`{"name":"redis-1","username":"u"}`)}, "redis_node_0"}},
+	{"Orphans", `{"orphan_ins_list":["redis-1"],"orphan_binding_list":[{"name":"redis-1","username":"u"}]}`,
+		Orphans{[]string{"redis-1"}, []json.RawMessage{[]byte(`{"name":"redis-1","username":"u"}`)}}},
 }
 
 func TestExamples(t *testing.T) {
@@ -169,13 +222,22 @@ func TestWritten(t *testing.T) {
 		{Usage{CPU: -3}, `"cpu":-3.0,`},
 		{StatusReply{Indices: &[]FlappingIndex{}}, `{"indices":[]}`},
 		{FoundDroplet{StateTimestamp: 5}, `"state_timestamp":5,`},
+		{Provision{Plan: "free"}, `{"plan":"free"}`},
+		{InstanceHandles{Instance: ServiceHandle{ServiceID: "a"}}, `[{"service_id":"a","configuration":null,"credentials":null},[]]`},
+		{Text("free words"), `free words`},
+		{DiscoverNodes{"free"}, `{"plan":"free"}`},
 	} {
 		if got, err := encode(tc.v); err != nil || !strings.Contains(string(got), tc.want) {
 			t.Errorf("%+v is written as %s, %v; want %s in it", tc.v, got, err, tc.want)
 		}
 	}
-	if got, err := encode(Empty{}); err != nil || len(got) != 0 {
-		t.Errorf("empty: %q, %v", got, err)
+	for _, v := range []any{Empty{}, DiscoverNodes{}, Text("")} {
+		if got, err := encode(v); err != nil || len(got) != 0 {
+			t.Errorf("%T: %q, %v", v, got, err)
+		}
+	}
+	if got, err := encode(ActiveApps(nil)); err != nil || string(got) != deflated("[]") {
+		t.Errorf("no active apps: %q, %v", got, err)
 	}
 	if _, err := encode(Usage{CPU: Decimal(math.NaN())}); err == nil {
 		t.Error("not a number was written")
@@ -197,6 +259,12 @@ func TestRefused(t *testing.T) {
 		{"Route", `{"host":"h","port":1,"uris":["a/b"]}`}, {"Route", `{"host":"h","port":1,"uris":[""]}`}, {"Route", `{"host":"h","port":1,"uris":["` + strings.Repeat("a", 256) + `"]}`},
 		{"StagingTask", `{}`}, {"StagingTask", `{"app_id":1,"download_uri":"x"}`}, {"StagingTask", `{"download_uri":"x","upload_uri":"y"}`},
 		{"Updated", `{"droplet":1.5}`}, {"Updated", `{"droplet":null}`},
+		{"ActiveApps", ``}, {"ActiveApps", `["42"]`}, {"ActiveApps", deflated(`{`)}, {"ActiveApps", deflated(`[null]`)}, {"ActiveApps", deflated(`["../1"]`)},
+		{"ActiveApps", deflated(`["42"]`)[:12]}, {"ActiveApps", deflated("[" + strings.Repeat(" ", maxActiveApps) + "]")},
+		{"Announcement", `{}`}, {"Announcement", `{"id":"a.b"}`}, {"NodeHandles", `{"node_id":">"}`},
+		{"Provision", `{}`}, {"Unprovision", `{"name":""}`}, {"Unprovision", `{"name":".."}`}, {"Bind", `{"name":"a/b"}`}, {"Restore", `{"instance_id":"a\u0000"}`},
+		{"Orphans", `{"orphan_ins_list":["redis-1","../redis-2"]}`}, {"ServiceHandle", `{}`}, {"UpdatedHandles", `[{}]`},
+		{"InstanceHandles", `{}`}, {"InstanceHandles", `[]`}, {"InstanceHandles", `[{"service_id":"a"},[{}]]`}, {"InstanceHandles", `[{},[]]`},
 	} {
 		if v, _, err := decodeKind(t, e.kind)([]byte(e.text)); err == nil {
 			t.Errorf("%s %s was accepted: %+v", e.kind, e.text, v)

@@ -1,7 +1,12 @@
 package bus
 
 import (
+	"bytes"
+	"compress/zlib"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 )
 
@@ -16,6 +21,9 @@ const (
 	RouterRegister Subject[Route] = "router.register"
 	// RouterUnregister removes a route.
 	RouterUnregister Subject[Route] = "router.unregister"
+	// RouterActiveApps tells which apps had requests since the last time; only routers
+	// that are configured to do so publish it.
+	RouterActiveApps Subject[ActiveApps] = "router.active_apps"
 )
 
 // RouterHello introduces a router.
@@ -50,6 +58,51 @@ func (r Route) Validate() error {
 	for _, u := range r.URIs {
 		if u == "" || len(u) > 255 || strings.ContainsAny(u, "/ \t\r\n") {
 			return fmt.Errorf("uri %.80q is no host name", u)
+		}
+	}
+	return nil
+}
+
+// ActiveApps are apps that are in use. They travel as a JSON array in a zlib stream.
+type ActiveApps []AppID
+
+// maxActiveApps bounds what the stream may grow to: 4 MiB are some 300,000 apps.
+const maxActiveApps = 4 << 20
+
+// MarshalBinary deflates the list.
+func (a ActiveApps) MarshalBinary() ([]byte, error) {
+	list, err := json.Marshal(append([]AppID{}, a...))
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	z := zlib.NewWriter(&out)
+	_, err = z.Write(list)
+	err = errors.Join(err, z.Close())
+	return out.Bytes(), err
+}
+
+// UnmarshalBinary inflates and reads a list.
+func (a *ActiveApps) UnmarshalBinary(data []byte) error {
+	z, err := zlib.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	list, err := io.ReadAll(io.LimitReader(z, maxActiveApps+1))
+	if err != nil {
+		return err
+	}
+	if len(list) > maxActiveApps {
+		return fmt.Errorf("the list inflates to more than %d bytes", maxActiveApps)
+	}
+	return json.Unmarshal(list, (*[]AppID)(a))
+}
+
+// Validate refuses a list with an app that has no id.
+func (a ActiveApps) Validate() error {
+	for _, id := range a {
+		if id == "" {
+			return errors.New("an id is missing")
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,24 @@ const inboxSize = 8192
 // Empty is the payload of subjects that carry none. Whatever a sender puts there is
 // ignored; some v1 senders put something that is no JSON.
 type Empty struct{}
+
+// MarshalBinary writes nothing.
+func (Empty) MarshalBinary() ([]byte, error) { return nil, nil }
+
+// UnmarshalBinary takes anything.
+func (*Empty) UnmarshalBinary([]byte) error { return nil }
+
+// Text is a payload that is read as it is.
+type Text string
+
+// MarshalBinary writes the text.
+func (t Text) MarshalBinary() ([]byte, error) { return []byte(t), nil }
+
+// UnmarshalBinary takes anything.
+func (t *Text) UnmarshalBinary(data []byte) error {
+	*t = Text(data)
+	return nil
+}
 
 // Subject is a one-way subject with its payload's type.
 type Subject[T any] string
@@ -189,16 +208,11 @@ func (in *Inbox) Dropped() (n int) {
 type validator interface{ Validate() error }
 
 // Decode parses and checks a payload. Unknown keys are ignored, as every v1 component
-// does; an empty body counts as an empty object.
+// does; an empty body counts as an empty object. Payloads that are no JSON implement
+// encoding.BinaryUnmarshaler and BinaryMarshaler.
 func Decode[T any](data []byte) (T, error) {
 	var v T
-	if _, ok := any(v).(Empty); ok {
-		return v, nil
-	}
-	if len(data) == 0 {
-		data = []byte("{}")
-	}
-	if err := json.Unmarshal(data, &v); err != nil {
+	if err := unmarshal(data, &v); err != nil {
 		return v, err
 	}
 	if c, ok := any(v).(validator); ok {
@@ -207,9 +221,19 @@ func Decode[T any](data []byte) (T, error) {
 	return v, nil
 }
 
+func unmarshal(data []byte, v any) error {
+	switch u, own := v.(encoding.BinaryUnmarshaler); {
+	case own:
+		return u.UnmarshalBinary(data)
+	case len(data) == 0:
+		data = []byte("{}")
+	}
+	return json.Unmarshal(data, v)
+}
+
 func encode(v any) ([]byte, error) {
-	if _, ok := v.(Empty); ok {
-		return nil, nil
+	if m, own := v.(encoding.BinaryMarshaler); own {
+		return m.MarshalBinary()
 	}
 	return json.Marshal(v)
 }
