@@ -194,8 +194,11 @@ func TestGather(t *testing.T) {
 			}
 		}))
 	}
-	if r := ask.Gather(t.Context(), client, bus.Updated{}, 0, forever); len(r) != 0 || len(asked) != 0 {
-		t.Errorf("0 are wanted: %v, %d were asked", r, len(asked))
+	if r := ask.Gather(t.Context(), client, bus.Updated{}, 0, forever); len(r) != 0 {
+		t.Errorf("0 are wanted: %v", r)
+	}
+	if r := ask.Gather(t.Context(), client, bus.Updated{}, 4, forever); len(r) != 4 || len(asked) > 5 {
+		t.Errorf("%v; %d were asked, want once each", r, len(asked))
 	}
 	for _, want := range []int{1, 3, 4} {
 		seen := map[string]bool{}

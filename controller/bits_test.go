@@ -151,6 +151,7 @@ func TestModesAndLinks(t *testing.T) {
 	if got := c.files(alice, "hello"); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
+	c.upload(alice, "hello", zipOf(t, entry{name: "copy", mode: 0o644, body: script}), "[]")
 	c.upload(alice, "hello", zipOf(t, entry{name: "copy", mode: 0o644, body: script}), "["+descriptor("pooled", script)+"]")
 	if got, want := c.files(alice, "hello"), "-rw-r--r-- copy=#!/bin/sh\n\n-rwxr-xr-x pooled=#!/bin/sh\n\n"; got != want {
 		t.Errorf("got\n%swant\n%s", got, want)

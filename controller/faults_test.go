@@ -124,6 +124,35 @@ func TestBadDescriptions(t *testing.T) {
 	fault{403, 601, "Too many applications: 3, you're allowed: 3", "vmc delete"}.check(t, c.do(alice, "POST", "/apps", describe("env", `[]`)))
 }
 
+// Memory is counted while an app is started, and once.
+func TestMemoryQuota(t *testing.T) {
+	t.Parallel()
+	c := start(t, func(cfg *controller.Config) { cfg.Account = api.Account{Memory: 512, AppURIs: 1, Apps: 9, Services: 1} })
+	for _, name := range []string{"a", "b"} {
+		c.ok(alice, "POST", "/apps", fmt.Sprintf(`{"name":%q,"staging":{"framework":"node"},"instances":1,"resources":{"memory":400}}`, name))
+	}
+	for _, step := range []struct {
+		app, body string
+		fits      bool
+	}{
+		{"a", `{"state":"STARTED"}`, true},
+		{"b", `{"state":"STARTED"}`, false},
+		{"b", `{"resources":{"memory":112}}`, true},
+		{"b", `{"state":"STARTED"}`, true},
+		{"b", `{"instances":2}`, false},
+		{"a", `{"resources":{"memory":401}}`, false},
+		{"a", `{"resources":{"memory":200},"instances":2}`, true},
+		{"a", `{"state":"STOPPED","instances":1000}`, true},
+		{"b", `{"instances":4}`, true},
+		{"a", `{"state":"STARTED"}`, false},
+	} {
+		r := c.do(alice, "PUT", "/apps/"+step.app, step.body)
+		if fits := r.status == 200; fits != step.fits {
+			t.Errorf("%s %s: %d %s", step.app, step.body, r.status, r.body)
+		}
+	}
+}
+
 func numbers(n int) (s []string) {
 	for i := range n {
 		s = append(s, fmt.Sprintf("N%d=1", i))
@@ -251,7 +280,7 @@ func TestAdminsOnly(t *testing.T) {
 
 func TestRegistration(t *testing.T) {
 	t.Parallel()
-	closed, open := start(t, nil), start(t, func(cfg *controller.Config) { cfg.OpenRegistration = true })
+	closed, open := start(t, nil), start(t, func(cfg *controller.Config) { cfg.Registration = controller.RegistrationOpen })
 	const carol = `{"email":"carol@example.com","password":"secret"}`
 	forbidden("registration is closed").check(t, closed.do("", "POST", "/users", carol))
 	forbidden("registration is closed").check(t, closed.do(alice, "POST", "/users", carol))
@@ -271,7 +300,7 @@ func TestRegistration(t *testing.T) {
 // Guessing a password closes the account for the guesser's address only.
 func TestWrongPasswords(t *testing.T) {
 	t.Parallel()
-	c := start(t, func(cfg *controller.Config) { cfg.OpenRegistration = true })
+	c := start(t, func(cfg *controller.Config) { cfg.Registration = controller.RegistrationOpen })
 	c.ok("", "POST", "/users", `{"email":"carol@example.com","password":"secret"}`)
 	login := func(email, password, address string) reply {
 		return c.do("", "POST", "/users/"+email+"/tokens", `{"password":"`+password+`"}`, "X-Forwarded-For", "10.9.9.9, "+address)
@@ -296,7 +325,11 @@ func TestWrongPasswords(t *testing.T) {
 func TestBadTokens(t *testing.T) {
 	t.Parallel()
 	c := start(t, nil)
-	expired, err := c.id.Token(alice, time.Now().Add(-8*24*time.Hour))
+	const dave = "dave@example.com" // who was here last eight days ago
+	if err := c.st.Update(func(tx *store.Tx) error { return tx.AddUser(store.User{Email: dave}) }); err != nil {
+		t.Fatal(err)
+	}
+	expired, err := c.id.Token(dave, time.Now().Add(-8*24*time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -439,14 +439,18 @@ func TestStagingLog(t *testing.T) {
 	t.Parallel()
 	c, s, letGo := held(t, nil)
 	say := func(text string) {
-		c.publish(bus.Logs("1").Publish(c.conn, bus.LogLine{App: "1", Source: bus.SourceStaging, Text: text}))
+		if err := bus.Logs("1").Publish(c.conn, bus.LogLine{App: "1", Source: bus.SourceStaging, Text: text}); err != nil {
+			t.Error(err)
+		}
 	}
+	const burst = 2000 // more than the controller has handled when the result comes
+	long := strings.Repeat("x", 8000)
 	gated := s.do
 	s.instead(func(task bus.StagingTask) bus.StagingResult {
 		say("first")
 		r := gated(task)
-		for i := range 500 {
-			say(fmt.Sprint("line ", i))
+		for i := range burst {
+			say(fmt.Sprint("line ", i, long))
 		}
 		say("last")
 		return r
@@ -471,8 +475,8 @@ func TestStagingLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(string(rest)), "\n")
-	if len(lines) != 501 || lines[500] != "last" {
-		t.Errorf("%d lines, the last is %q", len(lines), lines[len(lines)-1])
+	if len(lines) != burst+1 || lines[burst] != "last" {
+		t.Errorf("%d lines, the last is %.20q", len(lines), lines[len(lines)-1])
 	}
 	if r := testkit.Next(t, answer); r.status != 200 {
 		t.Errorf("%d %s", r.status, r.body)
@@ -491,13 +495,14 @@ func TestDropletUpload(t *testing.T) {
 			sendDroplet(wrong, strings.NewReader("x")),
 			sendDroplet(task.UploadURI, io.MultiReader(strings.NewReader("x"), failing{})),
 			sendDroplet(task.UploadURI, io.LimitReader(zeros{}, 33<<20)),
-			sendDroplet(task.UploadURI, io.LimitReader(zeros{}, 20<<20)))
+			sendDroplet(task.UploadURI, io.LimitReader(zeros{}, 20<<20)),
+			sendDroplet(task.UploadURI, strings.NewReader("a second one")))
 		return bus.StagingResult{}
 	})
 	c.ok(alice, "POST", "/apps", create)
 	c.upload(alice, "hello", pack(t, "app.js", "hello"), "[]")
 	c.ok(alice, "PUT", "/apps/hello", `{"state":"STARTED"}`)
-	for i, want := range []string{`"code":100`, "broken off", `"code":100`, ""} {
+	for i, want := range []string{`"code":100`, "broken off", `"code":100`, "", `"code":100`} {
 		if !strings.Contains(text(errs[i]), want) || want == "" && errs[i] != nil {
 			t.Errorf("upload %d: %v, want %q", i, errs[i], want)
 		}

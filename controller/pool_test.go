@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -67,6 +68,20 @@ func TestPlaceSpreads(t *testing.T) {
 	for id, n := range got {
 		if n != 2 {
 			t.Errorf("%q has %d of 8 instances", id, n)
+		}
+	}
+}
+
+// A run that is begun while the controller stops is given up at once: the stop waits for it.
+func TestRunAfterStop(t *testing.T) {
+	t.Parallel()
+	var s stagings
+	_, before := s.join(t.Context(), 1, time.Hour)
+	s.stop()
+	_, after := s.join(t.Context(), 2, time.Hour)
+	for name, ctx := range map[string]context.Context{"before": before, "after": after} {
+		if ctx.Err() == nil {
+			t.Errorf("the run that was begun %s the stop goes on", name)
 		}
 	}
 }

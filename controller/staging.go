@@ -53,10 +53,7 @@ const (
 	maxRestagings = 5
 )
 
-var (
-	errReplaced = errors.New("the application's bits were replaced while they were staged")
-	errUploadID = api.BadRequest.Because("this upload id is not known, or was used before")
-)
+var errUploadID = api.BadRequest.Because("this upload id is not known, or was used before")
 
 // join is the app's run under way. Where there is none it makes one, which the caller
 // has to carry out, within the context that join gives with it.
@@ -139,7 +136,7 @@ func randomID() string {
 // replaced meanwhile counts for nothing: the new ones are staged.
 func (c *Controller) stage(ctx context.Context, id store.AppID) (app store.App, err error) {
 	for range maxRestagings {
-		if err = c.stageOnce(ctx, id); err != nil && !errors.Is(err, errReplaced) {
+		if err = c.stageOnce(ctx, id); err != nil {
 			return app, err
 		}
 		err = c.st.View(func(tx *store.Tx) error {
@@ -150,7 +147,7 @@ func (c *Controller) stage(ctx context.Context, id store.AppID) (app store.App, 
 			return app, err
 		}
 	}
-	return app, api.StagingFailed.With(errReplaced.Error()).Because("upload once, and then start")
+	return app, api.StagingFailed.With("the application's bits were replaced again and again").Because("upload once, and then start")
 }
 
 // stageOnce carries out a staging run, or waits for one under way. The run goes on when
@@ -197,8 +194,8 @@ func (c *Controller) runStaging(ctx context.Context, id store.AppID, r *run) err
 	return c.saveStaging(&app, r, result)
 }
 
-// saveStaging records the outcome, unless the bits were replaced meanwhile: then it fails
-// with errReplaced. A failure stops the app.
+// saveStaging records the outcome, unless the bits were replaced meanwhile: it says
+// nothing about the new ones. A failure stops the app.
 func (c *Controller) saveStaging(staged *store.App, r *run, result bus.StagingResult) error {
 	failed, replaced := result.Error != "", false
 	err := c.st.Update(func(tx *store.Tx) error {
@@ -221,13 +218,8 @@ func (c *Controller) saveStaging(staged *store.App, r *run, result bus.StagingRe
 		app.Updated = time.Now().UTC()
 		return tx.PutApp(&app)
 	})
-	switch {
-	case err != nil:
+	if err != nil || replaced || !failed {
 		return err
-	case replaced:
-		return errReplaced
-	case !failed:
-		return nil
 	}
 	c.tell(bus.DEAStop.Publish(c.conn, bus.StopApp{Droplet: bus.AppNumber(staged.ID)}))
 	return api.StagingFailed.With(result.Error).Because("the whole log: vmc files %s logs/staging.log", staged.Name)
