@@ -13,6 +13,8 @@
 //	uris    uri 0 id → owner                who has which URI
 //	pool    owner 0 sha1 → PoolFile         files that an owner has uploaded
 //	logs    id → log of the last staging run
+//	events  number, 8 bytes big endian → Event; their count is in meta
+//	events.of  owner 0 number → app's id, and 1 for what the system did
 //
 // Every change is one transaction that is on disk when Update returns, so that a kill
 // at any moment loses nothing that was accepted.
@@ -67,6 +69,8 @@ var (
 	bucketURIs        = []byte("uris")
 	bucketPool        = []byte("pool")
 	bucketLogs        = []byte("logs")
+	bucketEvents      = []byte("events")
+	bucketEventsOf    = []byte("events.of")
 )
 
 // Open opens, or makes, the store in a folder. It fails with ErrLocked while another
@@ -94,7 +98,7 @@ func Open(dir string) (*Store, error) {
 }
 
 func migrate(tx *bbolt.Tx) error {
-	for _, name := range [][]byte{bucketMeta, bucketUsers, bucketRevoked, bucketInvitations, bucketApps, bucketNames, bucketURIs, bucketPool, bucketLogs} {
+	for _, name := range [][]byte{bucketMeta, bucketUsers, bucketRevoked, bucketInvitations, bucketApps, bucketNames, bucketURIs, bucketPool, bucketLogs, bucketEvents, bucketEventsOf} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return err
 		}

@@ -54,10 +54,13 @@ func (tx *Tx) PutUser(u User) error {
 	return put(tx.tx.Bucket(bucketUsers), []byte(u.Email), u)
 }
 
-// DeleteUser removes a user and what is known of the user's tokens; the apps are the
-// caller's to remove in the same change.
+// DeleteUser removes a user and what is known of the user's tokens, and leaves the events
+// to administrators; the apps are the caller's to remove in the same change.
 func (tx *Tx) DeleteUser(email string) error {
 	if err := tx.DropRevoked(email); err != nil {
+		return err
+	}
+	if err := tx.disownEvents(email); err != nil {
 		return err
 	}
 	return tx.tx.Bucket(bucketUsers).Delete([]byte(email))

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"net/mail"
+	"strconv"
 	"strings"
 	"time"
 
@@ -77,7 +78,19 @@ func (id *Identity) add(ctx context.Context, u store.User, password string) (sto
 	if err != nil {
 		return u, err
 	}
-	return u, id.st.Update(func(tx *store.Tx) error { return tx.AddUser(u) })
+	return u, id.st.Update(func(tx *store.Tx) error { return enter(ctx, tx, u) })
+}
+
+// enter adds a user, and tells so in the log of events.
+func enter(ctx context.Context, tx *store.Tx, u store.User) error {
+	if err := tx.AddUser(u); err != nil {
+		return err
+	}
+	detail := u.Email
+	if u.Admin {
+		detail += ", administrator"
+	}
+	return tx.Record(ctx, store.Event{Owner: u.Email, Action: store.UserCreated, Detail: detail})
 }
 
 // prepare completes a new user's record.
@@ -96,7 +109,7 @@ func (id *Identity) SetPassword(ctx context.Context, email, password string) err
 	if err != nil {
 		return err
 	}
-	_, err = id.change(email, func(tx *store.Tx, u *store.User) error {
+	_, err = id.change(ctx, email, store.PasswordSet, func(tx *store.Tx, u *store.User) error {
 		u.Password = hash
 		u.Generation++
 		return tx.DropRevoked(email)
@@ -105,8 +118,8 @@ func (id *Identity) SetPassword(ctx context.Context, email, password string) err
 }
 
 // SetQuota gives an account other limits than the cloud's.
-func (id *Identity) SetQuota(email string, q store.Quota) error {
-	_, err := id.change(email, func(_ *store.Tx, u *store.User) error {
+func (id *Identity) SetQuota(ctx context.Context, email string, q store.Quota) error {
+	_, err := id.change(ctx, email, store.QuotaSet, func(_ *store.Tx, u *store.User) error {
 		u.Quota = q
 		return nil
 	})
@@ -122,8 +135,8 @@ func (e ErrVersion) Error() string {
 
 // SetName changes a user's names; version is the one that the change is based on, or
 // negative for any.
-func (id *Identity) SetName(email, given, family string, version int) (store.User, error) {
-	return id.change(email, func(_ *store.Tx, u *store.User) error {
+func (id *Identity) SetName(ctx context.Context, email, given, family string, version int) (store.User, error) {
+	return id.change(ctx, email, store.UserUpdated, func(_ *store.Tx, u *store.User) error {
 		if version >= 0 && version != u.Version {
 			return ErrVersion{version, u.Version}
 		}
@@ -132,20 +145,54 @@ func (id *Identity) SetName(email, given, family string, version int) (store.Use
 	})
 }
 
-// change is the way of all changes to a user.
-func (id *Identity) change(email string, edit func(*store.Tx, *store.User) error) (u store.User, err error) {
+// change is the way of all changes to a user. Each is an event.
+func (id *Identity) change(ctx context.Context, email string, what store.Action, edit func(*store.Tx, *store.User) error) (u store.User, err error) {
 	err = id.st.Update(func(tx *store.Tx) error {
 		if u, err = tx.User(email); err != nil {
 			return err
 		}
+		before := u
 		if err := edit(tx, &u); err != nil {
 			return err
 		}
 		u.Version++
 		u.Modified = time.Now().UTC()
-		return tx.PutUser(u)
+		if err := tx.PutUser(u); err != nil {
+			return err
+		}
+		return tx.Record(ctx, store.Event{Owner: email, Action: what, Detail: differences(before, u)})
 	})
 	return u, err
+}
+
+// differences tells what became of a user, without secrets.
+func differences(before, after store.User) string {
+	words := []string{after.Email}
+	for _, f := range []struct {
+		name     string
+		from, to *int
+	}{
+		{"memory", before.Quota.Memory, after.Quota.Memory},
+		{"apps", before.Quota.Apps, after.Quota.Apps},
+		{"services", before.Quota.Services, after.Quota.Services},
+		{"urls", before.Quota.URIs, after.Quota.URIs},
+	} {
+		if from, to := limitText(f.from), limitText(f.to); from != to {
+			words = append(words, fmt.Sprintf("%s %s → %s", f.name, from, to))
+		}
+	}
+	if before.Given != after.Given || before.Family != after.Family {
+		words = append(words, "name changed")
+	}
+	return strings.Join(words, ", ")
+}
+
+// limitText writes a limit; the cloud's default where there is none.
+func limitText(n *int) string {
+	if n == nil {
+		return "default"
+	}
+	return strconv.Itoa(*n)
 }
 
 // Login checks a password as Authenticate does and gives a token of v1's own form.

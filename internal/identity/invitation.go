@@ -19,7 +19,7 @@ const InvitationLife = 7 * 24 * time.Hour
 
 // Invite makes the code of an invitation for an e-mail address, or for anybody where
 // that is empty. It holds for one account. Only a hash of the code is kept.
-func (id *Identity) Invite(email, by string, now time.Time) (code string, i store.Invitation, err error) {
+func (id *Identity) Invite(ctx context.Context, email, by string, now time.Time) (code string, i store.Invitation, err error) {
 	if email != "" {
 		if err := checkEmail(email); err != nil {
 			return "", i, err
@@ -31,7 +31,10 @@ func (id *Identity) Invite(email, by string, now time.Time) (code string, i stor
 		if _, err := tx.User(email); email != "" && err == nil {
 			return store.ErrUserTaken
 		}
-		return tx.AddInvitation(i, now)
+		if err := tx.AddInvitation(i, now); err != nil {
+			return err
+		}
+		return tx.Record(ctx, store.Event{Owner: by, Action: store.UserInvited, Detail: email})
 	})
 	return code, i, err
 }
@@ -67,6 +70,6 @@ func (id *Identity) RegisterInvited(ctx context.Context, email, password, code s
 		if err := holds(tx); err != nil {
 			return err
 		}
-		return errors.Join(tx.AddUser(u), tx.DeleteInvitation(key))
+		return errors.Join(enter(ctx, tx, u), tx.DeleteInvitation(key))
 	})
 }
