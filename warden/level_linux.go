@@ -17,8 +17,8 @@ var ownUsers = os.Geteuid() == 0
 // findLevel tries the highest level that is asked for.
 func (p *Pool) findLevel(ctx context.Context) Isolation {
 	iso := Isolation{Level: Process, Limits: "watched"}
-	because := func(reason string) Isolation {
-		iso.Reasons = append(iso.Reasons, reason)
+	because := func(reasons ...string) Isolation {
+		iso.Reasons = append(iso.Reasons, reasons...)
 		return iso
 	}
 	switch {
@@ -33,7 +33,10 @@ func (p *Pool) findLevel(ctx context.Context) Isolation {
 		return because("namespaces do not work here: " + err.Error())
 	}
 	iso.Level = Full
-	return because("memory, CPU and disk limits are watched: cgroup v2 does not hold them yet")
+	return because(
+		"memory, CPU and disk limits are watched: cgroup v2 does not hold them yet",
+		"applications are reached through Cloudlet and have no network outward yet; staging has",
+	)
 }
 
 // probe makes a container, which is the only sure way to know that it works.
