@@ -117,7 +117,10 @@ func (c *Controller) createApp(e echo.Context) error {
 		if err := c.apply(&app, req, u, mine); err != nil {
 			return err
 		}
-		return tx.PutApp(&app)
+		if err := tx.PutApp(&app); err != nil {
+			return err
+		}
+		return recordChange(e.Request().Context(), tx, &store.App{}, &app)
 	})
 	if err != nil {
 		return err
@@ -152,7 +155,10 @@ func (c *Controller) updateApp(e echo.Context) error {
 		if err := c.apply(&after, req, u, mine); err != nil {
 			return err
 		}
-		return tx.PutApp(&after)
+		if err := tx.PutApp(&after); err != nil {
+			return err
+		}
+		return recordChange(e.Request().Context(), tx, &before, &after)
 	})
 	if err != nil {
 		return err
@@ -250,7 +256,10 @@ func (c *Controller) deleteApp(e echo.Context) error {
 		if app, err = tx.AppNamed(u.Email, param(e, "name")); err != nil {
 			return err
 		}
-		return tx.DeleteApp(app.ID)
+		if err := tx.DeleteApp(app.ID); err != nil {
+			return err
+		}
+		return record(e.Request().Context(), tx, &app, store.AppDeleted, "")
 	})
 	if err != nil {
 		return err
@@ -297,7 +306,10 @@ func (c *Controller) replaceInstances(e echo.Context) error {
 		}
 		app.LockVersion++
 		app.Updated = time.Now().UTC()
-		return tx.PutApp(&app)
+		if err := tx.PutApp(&app); err != nil {
+			return err
+		}
+		return record(e.Request().Context(), tx, &app, store.AppRestarted, "%s", instancesText(app.Instances))
 	})
 	if err != nil {
 		return err

@@ -89,7 +89,7 @@ func (c *Controller) upload(e echo.Context) error {
 	if err := c.addPooled(&u, app.Owner, resources); err != nil {
 		return c.packagingFault(err)
 	}
-	if err := c.savePackage(&u, app.ID); err != nil {
+	if err := c.savePackage(e.Request().Context(), &u, app.ID); err != nil {
 		return err
 	}
 	return blank(e)
@@ -221,7 +221,7 @@ func pooledMode(mode string, executable bool) fs.FileMode {
 
 // savePackage makes what was unpacked the app's package. Files first, then the record
 // that mentions them.
-func (c *Controller) savePackage(u *unpacker, id store.AppID) error {
+func (c *Controller) savePackage(ctx ctx, u *unpacker, id store.AppID) error {
 	pkg, err := u.tree.save(u.batch)
 	if err == nil {
 		err = u.batch.Commit()
@@ -242,7 +242,10 @@ func (c *Controller) savePackage(u *unpacker, id store.AppID) error {
 			return nil // the same files: the droplet still fits
 		}
 		app.Package, app.PackageState, app.Updated = &pkg, store.Pending, now
-		return tx.PutApp(&app)
+		if err := tx.PutApp(&app); err != nil {
+			return err
+		}
+		return record(ctx, tx, &app, store.AppUploaded, "%s", uploadText(u.tree, pkg.Size))
 	})
 }
 

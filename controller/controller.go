@@ -3,8 +3,8 @@
 //
 // Protocol: HTTP as in package api, behind the router as api.<domain>. On the bus it
 // asks staging, dea.discover, dea.find.droplet, healthmanager.status and .health; tells
-// dea.<id>.start, dea.stop, dea.update and droplet.updated; hears dea.advertise and the
-// health manager's requests (queue group cc); answers cloudcontroller.bulk.credentials.
+// dea.<id>.start, dea.stop, dea.update and droplet.updated; hears dea.advertise,
+// droplet.exited and the health manager's requests (the last two in queue group cc); answers cloudcontroller.bulk.credentials.
 // State: apps and users in the store. In memory only what can be lost: the pool of DEAs
 // as they advertise, and the staging runs under way.
 // Source: the v1 cloud_controller; the order of a change follows it step by step.
@@ -107,6 +107,7 @@ func New(cfg Config, b *bus.Bus, st *store.Store, id *identity.Identity, log *sl
 	return &Controller{
 		cfg: cfg, bus: b, st: st, id: id,
 		log:      log.With("component", "controller"),
+	diary    diary
 		ready:    make(chan struct{}),
 		password: rand.Text(),
 		pending:  make(chan chan struct{}),
@@ -225,6 +226,7 @@ func (c *Controller) route() bus.Route {
 	return r
 }
 
+		bus.DropletExited.To(c.exited).Queue(bus.QueueCC),
 // sweep removes blobs that nothing mentions any more.
 func (c *Controller) sweep() {
 	err := c.st.Update(func(tx *store.Tx) error {

@@ -42,6 +42,7 @@ func (c *Controller) hmRequest(r bus.HMRequest) {
 		}
 		// Placement may have to wait for answers that come in on this very loop.
 		c.work.Go(func() { c.startInstances(context.Background(), &app, indices, r.Flapping) })
+		c.noteRestart(app.ID, indices)
 	case op == bus.OpSpindown:
 		c.spinDown(app.ID)
 	default:
@@ -57,7 +58,10 @@ func (c *Controller) spinDown(id store.AppID) {
 			return err
 		}
 		app.Started, app.Updated = false, time.Now().UTC()
-		return tx.PutApp(&app)
+		if err := tx.PutApp(&app); err != nil {
+			return err
+		}
+		return record(context.Background(), tx, &app, store.AppStopped, "nobody used it")
 	})
 	if err != nil {
 		c.log.Error("spin down", "app", id, "err", err)

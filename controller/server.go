@@ -37,7 +37,7 @@ func (c *Controller) routes() http.Handler {
 	e.IPExtractor = clientAddress
 	e.JSONSerializer = serializer{}
 	e.Pre(escapedPath, methodOverride)
-	e.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{DisableStackAll: true}), c.resolveCaller)
+	e.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{DisableStackAll: true}), c.resolveCaller, attribute)
 
 	get := func(path string, h echo.HandlerFunc) { e.Match([]string{http.MethodGet, http.MethodHead}, path, h) }
 	get("/", welcome)
@@ -71,6 +71,8 @@ func (c *Controller) routes() http.Handler {
 	get("/apps/:name/application", c.download)
 
 	get("/services", c.listServices)
+	get("/apps/:name/events", c.appEvents)
+	get("/events", c.events)
 
 	get("/staging/app/:id", c.basicAuth(stagingUser, c.stagingPackage))
 	e.POST("/staging/droplet/:id/:upload", c.basicAuth(stagingUser, c.stagingDroplet))

@@ -191,12 +191,12 @@ func (c *Controller) runStaging(ctx context.Context, id store.AppID, r *run) err
 	case result.Error == "" && r.droplet() == nil:
 		result.Error = "the stager has uploaded no droplet"
 	}
-	return c.saveStaging(&app, r, result)
+	return c.saveStaging(ctx, &app, r, result)
 }
 
 // saveStaging records the outcome, unless the bits were replaced meanwhile: it says
 // nothing about the new ones. A failure stops the app.
-func (c *Controller) saveStaging(staged *store.App, r *run, result bus.StagingResult) error {
+func (c *Controller) saveStaging(ctx context.Context, staged *store.App, r *run, result bus.StagingResult) error {
 	failed, replaced := result.Error != "", false
 	err := c.st.Update(func(tx *store.Tx) error {
 		app, err := tx.App(staged.ID)
@@ -216,7 +216,10 @@ func (c *Controller) saveStaging(staged *store.App, r *run, result bus.StagingRe
 			setDroplet(&app, r.droplet())
 		}
 		app.Updated = time.Now().UTC()
-		return tx.PutApp(&app)
+		if err := tx.PutApp(&app); err != nil {
+			return err
+		}
+		return recordStaging(ctx, tx, &app, result.Error)
 	})
 	if err != nil || replaced || !failed {
 		return err

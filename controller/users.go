@@ -140,7 +140,10 @@ func (c *Controller) deleteUser(e echo.Context) error {
 		if err := tx.DropPool(email, time.Now()); err != nil {
 			return err
 		}
-		return tx.DeleteUser(email)
+		if err := tx.DeleteUser(email); err != nil {
+			return err
+		}
+		return recordDeletion(e.Request().Context(), tx, email, apps)
 	})
 	if err != nil {
 		return err

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/url"
+	"strconv"
 )
 
 // UserSummary is an entry of GET /users.
@@ -181,6 +183,21 @@ func (a App) Request() AppRequest {
 		Name:      a.Name,
 		Staging:   &StagingRequest{Framework: &a.Staging.Model, Runtime: &a.Staging.Stack},
 		URIs:      &uris,
+// Events are up to limit events of an app, newest first, and of everything that the
+// caller may see where name is empty; only those before the given one unless that is 0.
+// Only Cloudlet has them.
+func (c *Client) Events(ctx context.Context, name string, before uint64, limit int) (events []Event, err error) {
+	path := "/events"
+	if name != "" {
+		path = route("apps", name, "events")
+	}
+	q := url.Values{"limit": {strconv.Itoa(limit)}}
+	if before > 0 {
+		q.Set("before", strconv.FormatUint(before, 10))
+	}
+	return events, c.get(ctx, path+"?"+q.Encode(), &events)
+}
+
 		Instances: &instances,
 		Resources: &ResourcesRequest{Memory: &memory},
 		State:     &state,

@@ -10,6 +10,7 @@ package api
 import (
 	"encoding/json"
 	"strings"
+	"time"
 )
 
 // States of an app.
@@ -271,4 +272,17 @@ func (i *Int64) UnmarshalJSON(data []byte) error {
 	err := json.Unmarshal([]byte(strings.Trim(string(data), `"`)), &n)
 	*i = Int64(n)
 	return err
+}
+
+// Event is a change that somebody made, or that befell an app: an entry of GET /events
+// and GET /apps/:name/events, which are ours alone.
+type Event struct {
+	ID         uint64    `json:"id"`
+	Time       time.Time `json:"time"`
+	Actor      string    `json:"actor"` // an e-mail address, or "system"
+	OnBehalfOf string    `json:"on_behalf_of,omitempty"`
+	Address    string    `json:"address"`
+	Action     string    `json:"action"`
+	App        string    `json:"app"` // empty where an account was changed
+	Detail     string    `json:"detail"`
 }
