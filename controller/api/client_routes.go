@@ -158,6 +158,21 @@ func (c *Client) StagingLog(ctx context.Context, name string) (io.ReadCloser, er
 	return c.stream(ctx, route("apps", name, "staging_log"))
 }
 
+// Events are up to limit events of an app, newest first, and of everything that the
+// caller may see where name is empty; only those before the given one unless that is 0.
+// Only Cloudlet has them.
+func (c *Client) Events(ctx context.Context, name string, before uint64, limit int) (events []Event, err error) {
+	path := "/events"
+	if name != "" {
+		path = route("apps", name, "events")
+	}
+	q := url.Values{"limit": {strconv.Itoa(limit)}}
+	if before > 0 {
+		q.Set("before", strconv.FormatUint(before, 10))
+	}
+	return events, c.get(ctx, path+"?"+q.Encode(), &events)
+}
+
 // Bits is the app as it was uploaded, a zip.
 func (c *Client) Bits(ctx context.Context, name string) (io.ReadCloser, error) {
 	return c.stream(ctx, route("apps", name, "application"))
@@ -183,21 +198,6 @@ func (a App) Request() AppRequest {
 		Name:      a.Name,
 		Staging:   &StagingRequest{Framework: &a.Staging.Model, Runtime: &a.Staging.Stack},
 		URIs:      &uris,
-// Events are up to limit events of an app, newest first, and of everything that the
-// caller may see where name is empty; only those before the given one unless that is 0.
-// Only Cloudlet has them.
-func (c *Client) Events(ctx context.Context, name string, before uint64, limit int) (events []Event, err error) {
-	path := "/events"
-	if name != "" {
-		path = route("apps", name, "events")
-	}
-	q := url.Values{"limit": {strconv.Itoa(limit)}}
-	if before > 0 {
-		q.Set("before", strconv.FormatUint(before, 10))
-	}
-	return events, c.get(ctx, path+"?"+q.Encode(), &events)
-}
-
 		Instances: &instances,
 		Resources: &ResourcesRequest{Memory: &memory},
 		State:     &state,
