@@ -598,13 +598,21 @@ func TestPlacement(t *testing.T) {
 	if app := c.app(alice, "hello"); app.Instances != 5 {
 		t.Errorf("%+v", app)
 	}
+	asked := make(chan bus.Discover, 16)
 	testkit.Handle(t, c.conn, bus.DEADiscover.Answer(func(q bus.Discover, reply func(bus.Hello)) {
+		asked <- q
 		if q.Limits.Mem == 128 && q.Runtime == "node" && q.SHA != "" {
 			reply(bus.Hello{ID: "dea-3"})
 		}
+		reply(bus.Hello{}) // not me
 	}))
 	c.ok(alice, "PUT", "/apps/hello", `{"instances":6}`)
 	c.expect(strings.Replace(started(1, 5, c.app(alice, "hello").Version()), "dea-1", "dea-3", 1), "droplet.updated 1 default")
+	c.ok(alice, "PUT", "/apps/hello", `{"instances":9,"resources":{"memory":200}}`)
+	c.expect("droplet.updated 1 default")
+	if len(asked) != 2 {
+		t.Errorf("asked %d times for a place, want once for each change", len(asked))
+	}
 }
 
 // 64 clients read and write the same apps; meta.version lets no update get lost.
