@@ -97,6 +97,7 @@ type Controller struct {
 	password string // HTTP Basic of bulk and staging, new at each start
 	pool     pool
 	staging  stagings
+	diary    diary
 	work     sync.WaitGroup // staging runs and placements under way
 	pending  chan chan struct{}
 }
@@ -107,7 +108,6 @@ func New(cfg Config, b *bus.Bus, st *store.Store, id *identity.Identity, log *sl
 	return &Controller{
 		cfg: cfg, bus: b, st: st, id: id,
 		log:      log.With("component", "controller"),
-	diary    diary
 		ready:    make(chan struct{}),
 		password: rand.Text(),
 		pending:  make(chan chan struct{}),
@@ -216,6 +216,7 @@ func (c *Controller) handlers() []bus.Handler {
 			}
 		}),
 		bus.Logs("*").To(c.staging.line),
+		bus.DropletExited.To(c.exited).Queue(bus.QueueCC),
 	}
 }
 
@@ -226,7 +227,6 @@ func (c *Controller) route() bus.Route {
 	return r
 }
 
-		bus.DropletExited.To(c.exited).Queue(bus.QueueCC),
 // sweep removes blobs that nothing mentions any more.
 func (c *Controller) sweep() {
 	err := c.st.Update(func(tx *store.Tx) error {

@@ -65,14 +65,14 @@ func (c *Controller) routes() http.Handler {
 	get("/apps/:name/instances/:id/files", c.files)
 	get("/apps/:name/instances/:id/files/*", c.files)
 	get("/apps/:name/staging_log", c.stagingLog)
+	get("/apps/:name/events", c.appEvents)
+	get("/events", c.events)
 
 	e.POST("/resources", c.matchResources)
 	e.Match([]string{http.MethodPut, http.MethodPost}, "/apps/:name/application", c.upload)
 	get("/apps/:name/application", c.download)
 
 	get("/services", c.listServices)
-	get("/apps/:name/events", c.appEvents)
-	get("/events", c.events)
 
 	get("/staging/app/:id", c.basicAuth(stagingUser, c.stagingPackage))
 	e.POST("/staging/droplet/:id/:upload", c.basicAuth(stagingUser, c.stagingDroplet))
