@@ -38,6 +38,7 @@ import (
 	"cloudlet/stager"
 	"cloudlet/stager/frameworks"
 	"cloudlet/store"
+	"cloudlet/uaa"
 	"cloudlet/warden"
 )
 
@@ -114,10 +115,15 @@ func up(ctx context.Context, cfg cli.Config, std cli.Streams) error {
 		},
 		Down: down,
 	}
+	registration := cfg.Registration
+	if unsafe {
+		registration = "closed"
+	}
 	needs, deaRuntimes := runtimeMounts(pool, found())
 
 	g := lifecycle.Group{}
 	g.Add("operator", operator.NewServer(cfg.Data, operators, log))
+	g.Add("uaa", uaa.New(uaa.Config{Domain: cfg.Domain}, b, st, id, log))
 	g.Add("stager", stager.New(stager.Config{
 		Dir: filepath.Join(cfg.Data, "staging"), Frameworks: frameworks.All(), Mounts: needs,
 	}, b, pool, log))
@@ -127,7 +133,7 @@ func up(ctx context.Context, cfg cli.Config, std cli.Streams) error {
 	g.Add("healthmgr", healthmgr.New(healthmgr.Config{API: status.API}, b, log)) // stops before dea: a shutdown is not a crash
 	g.Add("controller", controller.New(controller.Config{
 		Domain: cfg.Domain, Support: status.API, Frameworks: catalogue(), Runtimes: installed(found()),
-		OpenRegistration: cfg.Registration == "open" && !unsafe, AdminsOnly: unsafe,
+		UAA: cfg.URL("uaa", status.Listen), Registration: registration, AdminsOnly: unsafe,
 	}, b, st, id, log))
 	g.Add("router", router.New(router.Config{Listener: listener}, b, log)) // last in, first to drain
 

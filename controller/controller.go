@@ -38,8 +38,12 @@ type Config struct {
 	Support     string
 	Frameworks  []Framework
 	Runtimes    []Runtime
-	// OpenRegistration lets anybody make an account.
-	OpenRegistration bool
+	// Registration says who may make an account besides administrators: nobody where it
+	// is empty, RegistrationInvite or RegistrationOpen.
+	Registration string
+	// UAA is where the UAA is; empty where there is none. Clients that find it in the
+	// info log in there.
+	UAA string
 	// AdminsOnly keeps all others from creating apps: without isolation an app could
 	// read what belongs to the user that runs Cloudlet.
 	AdminsOnly bool
@@ -52,6 +56,12 @@ type Config struct {
 	// Account and AdminAccount are the quotas; v1's sample where zero.
 	Account, AdminAccount api.Account
 }
+
+// Who may make an account.
+const (
+	RegistrationInvite = "invite" // who has an invitation of an administrator
+	RegistrationOpen   = "open"   // anybody
+)
 
 // Framework is an entry of the catalogue, as clients see it.
 type Framework struct {

@@ -123,7 +123,7 @@ func TestGoldenInfo(t *testing.T) {
 
 func TestGoldenUsers(t *testing.T) {
 	t.Parallel()
-	c := start(t, func(cfg *controller.Config) { cfg.OpenRegistration = true })
+	c := start(t, func(cfg *controller.Config) { cfg.Registration = controller.RegistrationOpen })
 	s := transcript{c: c}
 	s.call("register", "", "POST", "/users/", `{"email":"carol+x@example.com","password":"secret"}`)
 	s.call("log in, @ as %40", "", "POST", "/users/carol%2Bx%40example.com/tokens", `{"password":"secret"}`)

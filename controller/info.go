@@ -2,6 +2,7 @@ package controller
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -13,7 +14,7 @@ func (c *Controller) info(e echo.Context) error {
 	info := api.Info{
 		Name: "vcap", Build: 2222, Version: "0.999",
 		Support: c.cfg.Support, Description: c.cfg.Description,
-		Frameworks: map[string]api.Framework{},
+		Frameworks: map[string]api.Framework{}, Authorization: c.authorization(e.Request().Host, e.Scheme()),
 	}
 	for _, f := range c.cfg.Frameworks {
 		info.Frameworks[f.Name] = c.describe(f)
@@ -27,6 +28,19 @@ func (c *Controller) info(e echo.Context) error {
 		info.User, info.Limits, info.Usage = u.Email, &limits, &usage
 	}
 	return e.JSON(http.StatusOK, info)
+}
+
+// authorization is where the UAA is: beside the API on the way that the client came, so
+// that it holds behind a forwarded port as well, else where the operator says.
+func (c *Controller) authorization(host, scheme string) string {
+	name, port, _ := strings.Cut(host, ":")
+	if c.cfg.UAA == "" || !strings.EqualFold(name, "api."+c.cfg.Domain) {
+		return c.cfg.UAA
+	}
+	if port != "" {
+		port = ":" + port
+	}
+	return scheme + "://uaa." + c.cfg.Domain + port
 }
 
 // describe lists a framework with those of its runtimes that are installed.
@@ -82,14 +96,6 @@ func (c *Controller) runtime(name string) (Runtime, bool) {
 		}
 	}
 	return Runtime{}, false
-}
-
-// account is what a user may use.
-func (c *Controller) account(u *store.User) api.Account {
-	if u.Admin {
-		return c.cfg.AdminAccount
-	}
-	return c.cfg.Account
 }
 
 // usage is what a user uses: started apps count.

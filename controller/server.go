@@ -10,7 +10,6 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -34,7 +33,7 @@ func (c *Controller) routes() http.Handler {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = c.answerError
-	e.IPExtractor = clientAddress
+	e.IPExtractor = identity.Address
 	e.JSONSerializer = serializer{}
 	e.Pre(escapedPath, methodOverride)
 	e.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{DisableStackAll: true}), c.resolveCaller, attribute)
@@ -51,6 +50,13 @@ func (c *Controller) routes() http.Handler {
 	get("/users/*", c.getUser)
 	e.PUT("/users/*", c.setPassword)
 	e.DELETE("/users/*", c.deleteUser)
+	e.DELETE("/tokens", c.logout)
+	get("/quotas/:email", c.getQuota)
+	e.PUT("/quotas/:email", c.setQuota)
+	e.DELETE("/quotas/:email", c.resetQuota)
+	get("/invitations", c.listInvitations)
+	e.POST("/invitations", c.invite)
+	e.DELETE("/invitations/:id", c.withdraw)
 
 	get("/apps", c.listApps)
 	e.POST("/apps", c.createApp)
@@ -164,22 +170,6 @@ func formMethod(r *http.Request) (string, error) {
 		return "", nil // JSON that an old client labels as a form
 	}
 	return form.Get("_method"), nil
-}
-
-// clientAddress believes the last entry of X-Forwarded-For, which our router wrote,
-// and only from loopback; entries before it are the client's own claims.
-func clientAddress(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
-		hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-		if last := strings.TrimSpace(hops[len(hops)-1]); net.ParseIP(last) != nil {
-			return last
-		}
-	}
-	return host
 }
 
 // caller is who a request acts for.
@@ -322,7 +312,10 @@ var faults = []struct {
 	{store.ErrNoUser, api.UserNotFound.Because("there is no user of this name; `vmc users` lists all")},
 	{store.ErrNameTaken, api.AppInvalid.Because("you have an application of this name already")},
 	{store.ErrUserTaken, api.BadRequest.Because("there is a user of this name already")},
+	{store.ErrNoInvitation, api.BadRequest.Because("there is no such invitation any more")},
+	{store.ErrInvitations, api.BadRequest.Because("too many invitations are open; withdraw some, or let them expire")},
 	{store.ErrNoBlob, api.AppNotFound},
+	{identity.ErrInvitation, api.Forbidden.Because("registration needs an invitation here, and this one does not hold; ask the administrator for one")},
 	{identity.ErrBadEmail, api.BadRequest.Because("this is no e-mail address")},
 	{context.Canceled, api.SystemError.Because("Cloudlet is stopping; repeat the command when it is back")},
 	{identity.ErrNoPassword, api.BadRequest.Because("the password is missing or longer than 512 bytes")},

@@ -52,10 +52,16 @@ func (c *Controller) addUser(e echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if u := who(e).user; !c.cfg.OpenRegistration && (u == nil || !u.Admin) {
-		return api.Forbidden.Because("registration is closed here; ask the administrator for an account")
+	ctx, u := e.Request().Context(), who(e).user
+	switch {
+	case u != nil && u.Admin || c.cfg.Registration == RegistrationOpen:
+		err = c.id.Register(ctx, req.Email, req.Password, false)
+	case c.cfg.Registration == RegistrationInvite:
+		err = c.id.RegisterInvited(ctx, req.Email, req.Password, req.Invitation, time.Now())
+	default:
+		err = api.Forbidden.Because("registration is closed here; ask the administrator for an account")
 	}
-	if err := c.id.Register(e.Request().Context(), req.Email, req.Password, false); err != nil {
+	if err != nil {
 		return err
 	}
 	return e.NoContent(http.StatusNoContent)

@@ -49,7 +49,32 @@ func (c *Client) User(ctx context.Context, email string) (user User, err error) 
 
 // CreateUser registers somebody.
 func (c *Client) CreateUser(ctx context.Context, email, password string) error {
-	return c.call(ctx, quick, http.MethodPost, "/users", Credentials{Email: email, Password: password}, nil)
+	return c.Register(ctx, Credentials{Email: email, Password: password})
+}
+
+// Register registers somebody, by an invitation where there is one.
+func (c *Client) Register(ctx context.Context, who Credentials) error {
+	return c.call(ctx, quick, http.MethodPost, "/users", who, nil)
+}
+
+// Logout makes the client's token worthless. Only Cloudlet can do it.
+func (c *Client) Logout(ctx context.Context) error {
+	return c.call(ctx, quick, http.MethodDelete, "/tokens", nil, nil)
+}
+
+// Invite makes an invitation; for admins. Only Cloudlet has them.
+func (c *Client) Invite(ctx context.Context, email string) (i Invitation, err error) {
+	return i, c.call(ctx, quick, http.MethodPost, "/invitations", InvitationRequest{Email: email}, &i)
+}
+
+// Quota is what somebody may use, and uses. Only Cloudlet has it.
+func (c *Client) Quota(ctx context.Context, email string) (q Quota, err error) {
+	return q, c.get(ctx, route("quotas", email), &q)
+}
+
+// SetQuota replaces somebody's own limits; for admins.
+func (c *Client) SetQuota(ctx context.Context, email string, own QuotaRequest) (q Quota, err error) {
+	return q, c.call(ctx, quick, http.MethodPut, route("quotas", email), own, &q)
 }
 
 // SetPassword changes the password of the caller, or of the user acted as; v1 ignores

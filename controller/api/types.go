@@ -111,9 +111,11 @@ type Info struct {
 	Description string               `json:"description"`
 	AllowDebug  bool                 `json:"allow_debug"`
 	Frameworks  map[string]Framework `json:"frameworks"`
-	User        string               `json:"user,omitempty"`
-	Limits      *Account             `json:"limits,omitempty"`
-	Usage       *Usage               `json:"usage,omitempty"`
+	// Authorization is the UAA's URL; clients that know one log in there.
+	Authorization string   `json:"authorization_endpoint,omitempty"`
+	User          string   `json:"user,omitempty"`
+	Limits        *Account `json:"limits,omitempty"`
+	Usage         *Usage   `json:"usage,omitempty"`
 }
 
 // Framework is an entry of Info.
@@ -156,6 +158,8 @@ type Usage struct {
 type Credentials struct {
 	Email    string `json:"email,omitempty"`
 	Password string `json:"password,omitempty"`
+	// Invitation is the code of one, where a cloud wants it for registering; ours alone.
+	Invitation string `json:"invitation,omitempty"`
 }
 
 // Token answers a login.
@@ -167,6 +171,40 @@ type Token struct {
 type User struct {
 	Email string `json:"email"`
 	Admin bool   `json:"admin"`
+}
+
+// MaxQuota is the largest limit there is.
+const MaxQuota = 1 << 30
+
+// Quota is GET /quotas/:email; ours alone.
+type Quota struct {
+	Email  string       `json:"email"`
+	Limits Account      `json:"limits"` // that are in force
+	Usage  Usage        `json:"usage"`
+	Own    QuotaRequest `json:"own"` // those that the account does not share with all others
+}
+
+// QuotaRequest is PUT /quotas/:email. What is absent is as everybody has it.
+type QuotaRequest struct {
+	Memory   *int `json:"memory,omitempty"`
+	AppURIs  *int `json:"app_uris,omitempty"`
+	Services *int `json:"services,omitempty"`
+	Apps     *int `json:"apps,omitempty"`
+}
+
+// InvitationRequest is POST /invitations; ours alone. Without an address the invitation
+// is for whoever has its code.
+type InvitationRequest struct {
+	Email string `json:"email,omitempty"`
+}
+
+// Invitation is an open invitation. Its code is shown once, when it is made.
+type Invitation struct {
+	ID      string `json:"id"`
+	Code    string `json:"code,omitempty"`
+	Email   string `json:"email,omitempty"`
+	By      string `json:"by"`
+	Expires int64  `json:"expires"`
 }
 
 // Created answers POST /apps, along with a 302 to the same address.

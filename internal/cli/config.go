@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -56,7 +57,7 @@ func UpCommand(std Streams, run func(*cli.Context, Config) error) *cli.Command {
 			setting("listen", "`ADDR` for browsers and clients (default: 127.0.0.1:8080)"),
 			setting("domain", "wildcard `NAME`: applications are <app>.NAME (default: localhost)"),
 			setting("admin", "`EMAIL` of the administrator (default: admin@<domain>); the first start takes the password from CLOUDLET_ADMIN_PASSWORD, else makes one"),
-			setting("registration", "who may make an account: closed or open (default: closed)"),
+			setting("registration", "who may make an account: closed, invite or open (default: closed)"),
 			setting("bus", "open the message bus to NATS clients on `ADDR`"),
 			setting("isolation", "use at most this `LEVEL`: full or process (default: the highest that works)"),
 			&cli.DurationFlag{Name: "start-timeout", Usage: "`TIME` that an application has to start listening (default: 1m)", EnvVars: []string{envName("start-timeout")}},
@@ -163,7 +164,7 @@ func (c Config) validate() error {
 		check(err == nil, "bus: %q is no HOST:PORT", c.Bus)
 	}
 	check(len(c.Domain) < 200 && domainName.MatchString(c.Domain), "domain: %q is no host name", c.Domain)
-	check(c.Registration == "closed" || c.Registration == "open", "registration: %q is neither closed nor open", c.Registration)
+	check(slices.Contains([]string{"closed", "invite", "open"}, c.Registration), "registration: %q is neither closed, invite nor open", c.Registration)
 	check(c.Isolation == "" || c.Isolation == "full" || c.Isolation == "process", "isolation: %q is neither full nor process", c.Isolation)
 	check(c.StartTimeout >= time.Second && c.StartTimeout <= time.Hour, "start-timeout: %s is not between 1s and 1h", c.StartTimeout)
 	check(strings.Contains(c.Admin, "@"), "admin: %q is no e-mail address", c.Admin)

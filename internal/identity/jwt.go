@@ -32,6 +32,9 @@ type Claims struct {
 	Session string `json:"session,omitempty"`
 }
 
+// NewSession names a session.
+func NewSession() string { return newID() }
+
 // Grant says what a JWT is for.
 type Grant struct {
 	Client  string
@@ -39,8 +42,8 @@ type Grant struct {
 	Scope   []string
 	Life    time.Duration
 	Session string // empty: the token stands alone
-	// Audience is who takes the token; by its scopes where empty.
-	Audience string
+	// Refresh makes a token that is good for nothing but to get others.
+	Refresh bool
 }
 
 // Issue makes a JWT.
@@ -52,8 +55,8 @@ func (id *Identity) Issue(g Grant, now time.Time) (token string, c Claims, err e
 		},
 		Scope: g.Scope, ClientID: g.Client, Session: g.Session,
 	}
-	if g.Audience != "" {
-		c.Audience = jwt.ClaimStrings{g.Audience}
+	if g.Refresh {
+		c.Audience = jwt.ClaimStrings{RefreshAudience}
 	}
 	if u := g.User; u != nil {
 		c.UserID, c.UserName, c.Email, c.Generation = id.UserID(*u), u.Email, u.Email, u.Generation
@@ -65,6 +68,9 @@ func (id *Identity) Issue(g Grant, now time.Time) (token string, c Claims, err e
 	token, err = jwt.NewWithClaims(jwt.SigningMethodRS256, c).SignedString(key)
 	return token, c, err
 }
+
+// RefreshAudience takes refresh tokens, and nobody else does.
+const RefreshAudience = "refresh_token"
 
 // audience is made from the scopes' first parts.
 func audience(scope []string) jwt.ClaimStrings {
@@ -78,8 +84,8 @@ func audience(scope []string) jwt.ClaimStrings {
 	return aud
 }
 
-// Verify reads a JWT that was made for an audience, or for whomever where that is empty.
-// It fails with ErrToken. The user is that of the claims; nobody for a client's token.
+// Verify reads a JWT that was made for an audience, or for any but RefreshAudience where
+// that is empty. It fails with ErrToken. The user is that of the claims; nobody for a client's token.
 func (id *Identity) Verify(token, audience string, now time.Time) (Claims, store.User, error) {
 	var c Claims
 	if len(token) > maxJWT || strings.Count(token, ".") != 2 {
@@ -99,6 +105,9 @@ func (id *Identity) Verify(token, audience string, now time.Time) (Claims, store
 	_, err = jwt.NewParser(options...).ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return &key.PublicKey, nil })
 	if err != nil {
 		return Claims{}, store.User{}, fmt.Errorf("%w: %w", ErrToken, err)
+	}
+	if audience == "" && slices.Contains(c.Audience, RefreshAudience) {
+		return Claims{}, store.User{}, ErrToken
 	}
 	user, err := id.holder(c)
 	if err != nil {
