@@ -107,6 +107,7 @@ func up(ctx context.Context, cfg cli.Config, std cli.Streams) error {
 	iso := pool.Isolation()
 	unsafe := iso.Level == warden.Process && !cfg.AllowUnsafe
 	status := describe(cfg, b, listener.Addr().String(), iso, found(), began)
+	status.UAA = operator.UAA{URL: cfg.URL("uaa", status.Listen), Clients: uaa.Secrets(id)}
 	operators := operator.Handlers{
 		Status: func() operator.Status { return status },
 		Login: func(context.Context) (operator.Login, error) {
@@ -133,7 +134,7 @@ func up(ctx context.Context, cfg cli.Config, std cli.Streams) error {
 	g.Add("healthmgr", healthmgr.New(healthmgr.Config{API: status.API}, b, log)) // stops before dea: a shutdown is not a crash
 	g.Add("controller", controller.New(controller.Config{
 		Domain: cfg.Domain, Support: status.API, Frameworks: catalogue(), Runtimes: installed(found()),
-		UAA: cfg.URL("uaa", status.Listen), Registration: registration, AdminsOnly: unsafe,
+		UAA: status.UAA.URL, Registration: registration, AdminsOnly: unsafe,
 	}, b, st, id, log))
 	g.Add("router", router.New(router.Config{Listener: listener}, b, log)) // last in, first to drain
 

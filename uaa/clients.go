@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"cloudlet/internal/identity"
 	"cloudlet/store"
 )
 
@@ -56,6 +57,17 @@ func clients(secret func(string) string) map[string]client {
 		table[c.id] = c
 	}
 	return table
+}
+
+// Secrets are the passwords of those clients that have one, for the operator.
+func Secrets(id *identity.Identity) map[string]string {
+	secrets := map[string]string{}
+	for name, c := range clients(id.ClientSecret) {
+		if c.secret != "" {
+			secrets[name] = c.secret
+		}
+	}
+	return secrets
 }
 
 // knows compares in constant time.

@@ -30,6 +30,13 @@ type Status struct {
 	Runtimes  []Runtime `json:"runtimes"`
 	BusURL    string    `json:"bus_url,omitempty"` // only where --bus opened it
 	Memory    int       `json:"memory_mb"`         // promised to apps at most
+	UAA       UAA       `json:"uaa"`
+}
+
+// UAA is where tokens come from, with the secrets of those clients that are no user's.
+type UAA struct {
+	URL     string            `json:"url"`
+	Clients map[string]string `json:"clients"`
 }
 
 // Isolation is the level in force and why it is not higher.

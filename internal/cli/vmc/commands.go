@@ -53,8 +53,10 @@ func init() {
 
 		{names: []string{"user"}, group: "Administration", about: "Show who is logged in", run: userCommand},
 		{names: []string{"passwd"}, group: "Administration", usage: "[newpassword]", about: "Change your password", max: 1, run: passwdCommand},
-		{names: []string{"logout"}, group: "Administration", about: "Forget all tokens", run: logoutCommand},
-		{names: []string{"add-user", "add_user", "create_user", "create-user", "register"}, group: "Administration", usage: "[email] [--email, --passwd]", about: "Register somebody (for administrators, unless registration is open)", max: 1, run: addUserCommand},
+		{names: []string{"logout"}, group: "Administration", about: "Make all tokens worthless and forget them", run: logoutCommand},
+		{names: []string{"add-user", "add_user", "create_user", "create-user", "register"}, group: "Administration", usage: "[email] [--email, --passwd, --invitation]", about: "Register somebody (for administrators, unless registration is open)", max: 1, run: addUserCommand},
+		{names: []string{"invite"}, group: "Administration", usage: "[email]", about: "Invite somebody to register (for administrators)", max: 1, run: inviteCommand},
+		{names: []string{"quota"}, group: "Administration", usage: "[user] [memory=SIZE, apps=N, services=N, urls=N]", about: "Show what somebody may use, or change it (for administrators)", max: 5, run: quotaCommand},
 		{names: []string{"delete-user", "delete_user", "unregister"}, group: "Administration", usage: "<user>", about: "Delete somebody with all applications (for administrators)", min: 1, max: 1, run: deleteUserCommand},
 		{names: []string{"users"}, group: "Administration", about: "List everybody and their applications (for administrators)", run: usersCommand},
 

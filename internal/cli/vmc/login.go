@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"time"
 
 	"cloudlet/controller/api"
 )
@@ -95,11 +98,30 @@ func logoutCommand(ctx context.Context, s *session, _ []string) error {
 	if err != nil {
 		return err
 	}
+	tokens, _ := s.files.readTokens() //nolint:errcheck // a damaged file is dropped as well
 	if err := s.files.dropTokens(); err != nil {
 		return err
 	}
+	s.revoke(ctx, target, tokens)
 	s.good("Successfully logged out of [%s]", target)
 	return nil
+}
+
+// revoke asks the clouds to make the tokens worthless, the target first. One that cannot,
+// or is away, is worth no word: nobody has its token any more.
+func (s *session) revoke(ctx context.Context, target string, tokens map[string]string) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	others := slices.Sorted(maps.Keys(tokens))
+	for _, t := range append([]string{target}, others...) {
+		c := s.clientFor(t)
+		if c.Token = tokens[t]; c.Token == "" {
+			continue
+		}
+		c.Proxy = ""
+		delete(tokens, t)
+		c.Logout(ctx) //nolint:errcheck // as said above
+	}
 }
 
 func userCommand(ctx context.Context, s *session, _ []string) error {

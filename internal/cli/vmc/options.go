@@ -13,7 +13,7 @@ type options struct {
 	email, password, tokenFile, proxy         string
 	name, instance, url, path, mem            string
 	runtime, framework, command, manifest     string
-	trace, debug                              string
+	trace, debug, invitation                  string
 	instances                                 int // 0: not given
 	noStart, force, all, prefix               bool
 	noResources, noPrompt                     bool
@@ -47,6 +47,7 @@ func flag(field func(*options) *bool) func(*options, string) error {
 var optionTable = []option{
 	{names: []string{"email", "user"}, value: "EMAIL", about: "e-mail address of the account", set: text(func(o *options) *string { return &o.email })},
 	{names: []string{"passwd", "pass", "password"}, value: "PASSWORD", about: "password of the account", set: text(func(o *options) *string { return &o.password })},
+	{names: []string{"invitation"}, value: "CODE", about: "code of an invitation, for registering", set: text(func(o *options) *string { return &o.invitation })},
 	{names: []string{"token-file"}, value: "FILE", about: "keep tokens in FILE instead of ~/.vmc_token", set: text(func(o *options) *string { return &o.tokenFile })},
 	{short: 'u', value: "EMAIL", about: "act as that user (for administrators)", set: text(func(o *options) *string { return &o.proxy })},
 	{names: []string{"name", "app"}, value: "NAME", about: "name of the application", set: text(func(o *options) *string { return &o.name })},

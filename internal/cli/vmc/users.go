@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"cloudlet/controller/api"
 )
@@ -53,7 +54,9 @@ func addUserCommand(ctx context.Context, s *session, args []string) error {
 			return err
 		}
 	}
-	err = s.step("Creating New User", func() error { return c.CreateUser(ctx, email, password) })
+	err = s.step("Creating New User", func() error {
+		return c.Register(ctx, api.Credentials{Email: email, Password: password, Invitation: s.opts.invitation})
+	})
 	if err != nil || c.Token != "" {
 		return err
 	}
@@ -66,8 +69,8 @@ func addUserCommand(ctx context.Context, s *session, args []string) error {
 // acts as its administrator.
 func (s *session) registrar(ctx context.Context) (*api.Client, error) {
 	c, err := s.client(ctx)
-	if err != nil {
-		return nil, err
+	if err != nil || s.opts.invitation != "" {
+		return c, err
 	}
 	if st, err := s.local.Status(ctx); err == nil && api.NormalTarget(st.API) == c.Target {
 		return s.login(ctx)
@@ -102,4 +105,97 @@ func deleteUserCommand(ctx context.Context, s *session, args []string) error {
 	direct := *c
 	direct.Proxy = ""
 	return s.step("Deleting User", func() error { return direct.DeleteUser(ctx, args[0]) })
+}
+
+// inviteCommand makes an invitation and tells what to do with it.
+func inviteCommand(ctx context.Context, s *session, args []string) error {
+	c, err := s.login(ctx)
+	if err != nil {
+		return err
+	}
+	email := s.opts.email
+	if len(args) == 1 {
+		email = args[0]
+	}
+	i, err := c.Invite(ctx, email)
+	if err != nil {
+		return err
+	}
+	if s.opts.json {
+		return s.printJSON(i)
+	}
+	if email == "" {
+		email = "EMAIL"
+	}
+	s.say("Invitation until %s. Whoever has the code can register with it, once:\n", time.Unix(i.Expires, 0).Format("2006-01-02 15:04"))
+	s.say("  vmc target %s\n  vmc add-user %s --invitation %s", c.Target, email, i.Code)
+	return nil
+}
+
+// quotaCommand shows what somebody may use, or changes it.
+func quotaCommand(ctx context.Context, s *session, args []string) error {
+	c, err := s.login(ctx)
+	if err != nil {
+		return err
+	}
+	email := s.info.User
+	if len(args) > 0 {
+		email, args = args[0], args[1:]
+	}
+	q, err := c.Quota(ctx, email)
+	if err != nil {
+		return err
+	}
+	if len(args) > 0 {
+		if err := setLimits(&q.Own, args); err != nil {
+			return err
+		}
+		if q, err = c.SetQuota(ctx, email, q.Own); err != nil {
+			return err
+		}
+	}
+	if s.opts.json {
+		return s.printJSON(q)
+	}
+	own := func(n *int) string {
+		if n != nil {
+			return "own"
+		}
+		return "default"
+	}
+	l, u := q.Limits, q.Usage
+	s.show("", [][]string{
+		{"Quota of " + email, "Used", "Limit", ""},
+		{"memory", megabytes(u.Memory), megabytes(l.Memory), own(q.Own.Memory)},
+		{"apps", strconv.Itoa(u.Apps), strconv.Itoa(l.Apps), own(q.Own.Apps)},
+		{"services", strconv.Itoa(u.Services), strconv.Itoa(l.Services), own(q.Own.Services)},
+		{"urls", "", strconv.Itoa(l.AppURIs) + " per app", own(q.Own.AppURIs)},
+	})
+	return nil
+}
+
+// setLimits takes words such as memory=1G and apps=5; =default takes a limit away again.
+func setLimits(own *api.QuotaRequest, words []string) error {
+	for _, word := range words {
+		name, value, _ := strings.Cut(word, "=")
+		to, ok := map[string]**int{
+			"memory": &own.Memory, "mem": &own.Memory, "apps": &own.Apps, "services": &own.Services, "urls": &own.AppURIs, "uris": &own.AppURIs,
+		}[name]
+		if !ok {
+			return fail("`vmc quota EMAIL memory=1G apps=5 services=2 urls=4`; =default takes a limit away again.", "There is no limit [%s]", name)
+		}
+		if value == "default" {
+			*to = nil
+			continue
+		}
+		n, err := strconv.Atoi(value)
+		if err != nil && strings.HasPrefix(name, "mem") {
+			n, err = parseMem(value)
+		}
+		if err != nil || n < 0 {
+			return fail("A limit is a number, or default; memory may be 512M or 2G.", "Invalid limit [%s]", word)
+		}
+		*to = &n
+	}
+	return nil
 }
