@@ -151,10 +151,14 @@ func (c *Controller) withdraw(e echo.Context) error {
 		return err
 	}
 	err := c.st.Update(func(tx *store.Tx) error {
-		if _, err := tx.Invitation(param(e, "id")); err != nil {
+		i, err := tx.Invitation(param(e, "id"))
+		if err != nil {
 			return err
 		}
-		return tx.DeleteInvitation(param(e, "id"))
+		if err := tx.DeleteInvitation(i.ID); err != nil {
+			return err
+		}
+		return tx.Record(e.Request().Context(), store.Event{Owner: i.By, Action: store.UserUninvited, Detail: i.Email})
 	})
 	if err != nil {
 		return err

@@ -3,8 +3,10 @@
 //
 // Protocol: HTTP as in package api, behind the router as api.<domain>. On the bus it
 // asks staging, dea.discover, dea.find.droplet, healthmanager.status and .health; tells
-// dea.<id>.start, dea.stop, dea.update and droplet.updated; hears dea.advertise,
-// droplet.exited and the health manager's requests (the last two in queue group cc); answers cloudcontroller.bulk.credentials.
+// dea.<id>.start, dea.stop, dea.update and droplet.updated; hears dea.advertise, and as
+// the queue group cc droplet.exited and the health manager's requests; answers
+// cloudcontroller.bulk.credentials; tells each request, without its body, on
+// vcap.cc.events.
 // State: apps and users in the store. In memory only what can be lost: the pool of DEAs
 // as they advertise, and the staging runs under way.
 // Source: the v1 cloud_controller; the order of a change follows it step by step.

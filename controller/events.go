@@ -86,14 +86,17 @@ func uploadText(t tree, size int64) string {
 			files++
 		}
 	}
-	return fmt.Sprintf("%d files, %d bytes", files, size)
+	return fmt.Sprintf("%s, %d bytes", count(files, "file"), size)
 }
 
-func instancesText(n int) string {
-	if n == 1 {
-		return "1 instance"
+func instancesText(n int) string { return count(n, "instance") }
+
+// count is a number of things.
+func count(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
 	}
-	return itoa(n) + " instances"
+	return itoa(n) + " " + thing
 }
 
 // traits are a new app in words.

@@ -40,6 +40,7 @@ const (
 	UserUpdated   Action = "user.update"
 	UserDeleted   Action = "user.delete"
 	UserInvited   Action = "user.invite"
+	UserUninvited Action = "user.uninvite"
 	PasswordSet   Action = "user.password"
 	QuotaSet      Action = "user.quota"
 )
