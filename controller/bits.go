@@ -301,5 +301,10 @@ func (c *Controller) sendPackage(e echo.Context, app *store.App) error {
 	}
 	e.Response().Header().Set("Content-Type", "application/octet-stream")
 	e.Response().Header().Set("Content-Disposition", fmt.Sprintf(`attachment; filename="app_%d"`, app.ID))
-	return writeZip(e.Response(), c.st.Blobs, *app.Package)
+	err := writeZip(e.Response(), c.st.Blobs, *app.Package)
+	if err != nil && e.Response().Committed {
+		c.log.Error("package", "app", app.ID, "err", err)
+		panic(http.ErrAbortHandler) // the client must not take what it has for all
+	}
+	return err
 }

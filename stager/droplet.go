@@ -97,7 +97,10 @@ func uploadDroplet(ctx context.Context, to string, home *os.Root, limit int64) e
 		if err == nil {
 			err = packDroplet(part, home, limit)
 		}
-		w.CloseWithError(errors.Join(err, form.Close()))
+		if err == nil { // else the form stays open, so that nobody takes it for whole
+			err = form.Close()
+		}
+		w.CloseWithError(err)
 	}()
 	defer r.Close()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, r)
