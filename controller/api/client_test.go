@@ -88,6 +88,26 @@ func TestClientPaths(t *testing.T) {
 	}
 }
 
+func TestClientEvents(t *testing.T) {
+	c, last, _ := serve(t, 200, `[]`)
+	for _, tc := range []struct {
+		name   string
+		before uint64
+		want   string
+	}{
+		{"", 0, "/events?limit=5"},
+		{"", 9, "/events?before=9&limit=5"},
+		{"a b", 9, "/apps/a%20b/events?before=9&limit=5"},
+	} {
+		if _, err := c.Events(t.Context(), tc.name, tc.before, 5); err != nil {
+			t.Error(err)
+		}
+		if got := last.URL.RequestURI(); got != tc.want {
+			t.Errorf("got %s, want %s", got, tc.want)
+		}
+	}
+}
+
 func TestClientFaults(t *testing.T) {
 	for _, tc := range []struct {
 		status int

@@ -43,6 +43,7 @@ func init() {
 
 		{names: []string{"crashes"}, group: "Application Information", usage: "<appname>", about: "List the instances that crashed lately", min: 1, max: 1, run: crashesCommand},
 		{names: []string{"crashlogs"}, group: "Application Information", usage: "<appname> [--instance]", about: "Print the logs of a crashed instance", min: 1, max: 1, run: crashlogsCommand},
+		{names: []string{"events"}, group: "Application Information", usage: "[appname] [--json]", about: "List who changed what, and what befell the applications", max: 1, run: eventsCommand},
 		{names: []string{"logs"}, group: "Application Information", usage: "<appname> [--all, --instance, --prefix]", about: "Print the logs of an instance", min: 1, max: 1, run: logsCommand},
 		{names: []string{"files"}, group: "Application Information", usage: "<appname> [path] [--all, --instance, --prefix]", about: "Print a file or the listing of a folder", min: 1, max: 2, raw: true, run: filesCommand},
 		{names: []string{"stats"}, group: "Application Information", usage: "[appname]", about: "Show what the instances use", max: 1, run: statsCommand},
