@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -228,6 +229,7 @@ func (c *Controller) start(ctx ctx, app *store.App) error {
 
 // scale starts the instances that were added, or stops those with the highest indices.
 func (c *Controller) scale(ctx ctx, app *store.App, from int) {
+	c.audit("USER", app.Owner, app.Name, fmt.Sprintf("Changing instances to %d", app.Instances), "SUCCEEDED")
 	if app.Instances > from {
 		if app.Droplet != nil {
 			c.startInstances(ctx, app, span(from, app.Instances), false)

@@ -26,6 +26,7 @@ import (
 
 	"cloudlet/bus"
 	"cloudlet/controller/api"
+	"cloudlet/internal/component"
 	"cloudlet/internal/identity"
 	"cloudlet/store"
 )
@@ -110,6 +111,7 @@ type Controller struct {
 	pool     pool
 	staging  stagings
 	diary    diary
+	traffic  traffic
 	work     sync.WaitGroup // staging runs and placements under way
 	pending  chan chan struct{}
 }
@@ -157,6 +159,12 @@ func (c *Controller) Run(ctx context.Context) error {
 	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
+	status, err := component.Start(conn, component.Spec{Type: "CloudController", Numbers: c.varz}, c.log)
+	if err != nil {
+		return errors.Join(err, srv.Close())
+	}
+	defer status.Close()
+	c.audit("SYSTEM", "Starting VCAP CloudController ("+c.addr+")")
 	if err := errors.Join(bus.DEALocate.Publish(conn, bus.Empty{}), bus.RouterRegister.Publish(conn, c.route())); err != nil {
 		return errors.Join(err, srv.Close())
 	}

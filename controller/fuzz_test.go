@@ -23,6 +23,7 @@ import (
 
 	"cloudlet/controller/api"
 	"cloudlet/internal/identity"
+	"cloudlet/internal/testkit"
 	"cloudlet/store"
 )
 
@@ -257,6 +258,10 @@ func FuzzPath(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	if c.conn, err = testkit.Bus(f).Connect("fuzz", slog.New(slog.DiscardHandler)); err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(c.conn.Close)
 	h := c.routes()
 	f.Fuzz(func(t *testing.T, path string) {
 		u, err := url.ParseRequestURI(path)

@@ -36,7 +36,7 @@ func (c *Controller) routes() http.Handler {
 	e.IPExtractor = identity.Address
 	e.JSONSerializer = serializer{}
 	e.Pre(escapedPath, methodOverride)
-	e.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{DisableStackAll: true}), c.resolveCaller, attribute)
+	e.Use(c.observe, middleware.RecoverWithConfig(middleware.RecoverConfig{DisableStackAll: true}), c.resolveCaller, attribute)
 
 	get := func(path string, h echo.HandlerFunc) { e.Match([]string{http.MethodGet, http.MethodHead}, path, h) }
 	get("/", welcome)
@@ -83,6 +83,7 @@ func (c *Controller) routes() http.Handler {
 	get("/staging/app/:id", c.basicAuth(stagingUser, c.stagingPackage))
 	e.POST("/staging/droplet/:id/:upload", c.basicAuth(stagingUser, c.stagingDroplet))
 	get("/staged_droplets/:id/:hash", c.stagedDroplet)
+	get("/metrics", c.metrics)
 	get("/bulk/apps", c.basicAuth(bulkUser, c.bulkApps))
 	get("/bulk/counts", c.basicAuth(bulkUser, c.bulkCounts))
 	return e

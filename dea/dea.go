@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"cloudlet/bus"
+	"cloudlet/internal/component"
 	"cloudlet/warden"
 )
 
@@ -86,7 +87,7 @@ type DEA struct {
 	viewer   *viewer
 	droplets droplets
 	busy     int         // starts, stops and watches under way beside the loop
-	outcomes chan func() // handed in by each when it ends, run by the loop
+	outcomes chan func() // handed in by each when it ends, and by readers of varz; run by the loop
 
 	instances map[string]*instance // by instance id
 	reserved  int                  // MB
@@ -98,7 +99,7 @@ func New(cfg Config, b *bus.Bus, pool *warden.Pool, log *slog.Logger) *DEA {
 	cfg.defaults()
 	return &DEA{
 		cfg: cfg, bus: b, pool: pool, log: log.With("component", "dea"),
-		ready: make(chan struct{}), id: "0-" + randomID(),
+		ready: make(chan struct{}), id: component.NewUUID(),
 		droplets:  droplets{dir: filepath.Join(cfg.Dir, "droplets")},
 		outcomes:  make(chan func(), 256),
 		instances: map[string]*instance{},
@@ -142,6 +143,11 @@ func (d *DEA) Run(ctx context.Context) error {
 	if err := d.recover(work); err != nil {
 		return err
 	}
+	status, err := component.Start(conn, component.Spec{Type: "DEA", UUID: d.id, Numbers: d.varz, Loop: d.outcomes}, d.log)
+	if err != nil {
+		return err
+	}
+	defer status.Close()
 	d.tell(bus.DEAHello.Publish(conn, d.hello()))
 	d.advertise()
 	d.heartbeat()

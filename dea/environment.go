@@ -12,8 +12,6 @@ import (
 	"cloudlet/warden"
 )
 
-const timeFormat = "2006-01-02 15:04:05 -0700"
-
 // environment is what the app finds, in v1's order: what comes later wins.
 func (d *DEA) environment(i *instance, box *warden.Container) []string {
 	r, _ := d.runtime(i.Runtime)
@@ -99,7 +97,7 @@ func vcapApplication(i *instance, port int) any {
 		Limits         limits   `json:"limits"`
 		Host           string   `json:"host"`
 	}{
-		i.ID, i.Index, i.Name, i.URIs, i.Users, i.Version, i.StartedAt.Format(timeFormat), i.Runtime,
+		i.ID, i.Index, i.Name, i.URIs, i.Users, i.Version, i.StartedAt.Format(bus.TimeFormat), i.Runtime,
 		bus.At(i.StateAt), port,
 		limits{i.Limits.FDs, int64(i.Limits.Mem) << 20, int64(i.Limits.Disk) << 20}, "127.0.0.1",
 	}

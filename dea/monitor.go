@@ -36,7 +36,7 @@ func (i *instance) measure(now time.Time) (warden.Usage, error) {
 	if err != nil {
 		return u, err
 	}
-	i.sample = &bus.Usage{Time: now.UTC().Format(timeFormat), Mem: bus.Decimal(u.Memory) / 1024, Disk: u.Disk}
+	i.sample = &bus.Usage{Time: now.UTC().Format(bus.TimeFormat), Mem: bus.Decimal(u.Memory) / 1024, Disk: u.Disk}
 	if !i.sampled.IsZero() && now.After(i.sampled) {
 		percent := 100 * float64(u.CPU-i.cpu) / float64(now.Sub(i.sampled))
 		i.sample.CPU = bus.Decimal(float64(int(max(0, percent)*10+0.5)) / 10)

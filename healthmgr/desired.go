@@ -90,6 +90,10 @@ type bulkApp struct {
 	PackageState string        `json:"package_state"`
 	UpdatedAt    time.Time     `json:"updated_at"`
 	Version      string        `json:"version"`
+	Name         string        `json:"name"`
+	Framework    string        `json:"framework"`
+	Runtime      string        `json:"runtime"`
+	Memory       int           `json:"memory"`
 }
 
 func (a bulkApp) app() App {
@@ -99,6 +103,10 @@ func (a bulkApp) app() App {
 		Version:   a.Version,
 		Instances: min(max(a.Instances, 0), maxIndex),
 		Updated:   a.UpdatedAt.Truncate(time.Second),
+		Name:      a.Name,
+		Framework: a.Framework,
+		Runtime:   a.Runtime,
+		Memory:    a.Memory,
 	}
 }
 
@@ -119,21 +127,56 @@ func (d *desired) page(ctx context.Context, after bus.AppNumber, size int) (page
 		}
 		d.login = &login
 	}
-	query := url.Values{
+	var answer struct {
+		Results map[string]bulkApp `json:"results"`
+		Token   struct {
+			ID bus.AppNumber `json:"id"`
+		} `json:"bulk_token"`
+	}
+	err = d.get(ctx, "/bulk/apps", url.Values{
 		"batch_size": {strconv.Itoa(size)},
 		"bulk_token": {fmt.Sprintf(`{"id":%d}`, after)},
+	}, &answer)
+	if err == nil && answer.Results == nil {
+		err = errors.New("bulk API: the answer has no results")
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.base()+"/bulk/apps?"+query.Encode(), nil)
+	return answer.Results, answer.Token.ID, err
+}
+
+// users counts the users; -1 where that cannot be had. It follows a page.
+func (d *desired) users(ctx context.Context) int {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var answer struct {
+		Counts map[string]int `json:"counts"`
+	}
+	err := d.get(ctx, "/bulk/counts", url.Values{"model": {"user"}}, &answer)
+	n, ok := answer.Counts["user"]
+	if err != nil || !ok {
+		return -1
+	}
+	return n
+}
+
+// get reads an answer of the API into v.
+func (d *desired) get(ctx context.Context, path string, query url.Values, v any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.base()+path+"?"+query.Encode(), nil)
 	if err != nil {
-		return nil, 0, fmt.Errorf("bulk API: %w", err)
+		return fmt.Errorf("bulk API: %w", err)
 	}
 	req.SetBasicAuth(d.login.User, d.login.Password)
 	res, err := d.http.Do(req)
 	if err != nil {
-		return nil, 0, fmt.Errorf("bulk API: %w", err)
+		return fmt.Errorf("bulk API: %w", err)
 	}
 	defer res.Body.Close()
-	return decodePage(res)
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("bulk API: %s", res.Status)
+	}
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxPage)).Decode(v); err != nil {
+		return fmt.Errorf("bulk API: %w", err)
+	}
+	return nil
 }
 
 func (d *desired) base() string {
@@ -141,23 +184,4 @@ func (d *desired) base() string {
 		return strings.TrimSuffix(d.login.URL, "/")
 	}
 	return strings.TrimSuffix(d.api, "/")
-}
-
-func decodePage(res *http.Response) (page map[string]bulkApp, next bus.AppNumber, err error) {
-	if res.StatusCode != http.StatusOK {
-		return nil, 0, fmt.Errorf("bulk API: %s", res.Status)
-	}
-	var answer struct {
-		Results map[string]bulkApp `json:"results"`
-		Token   struct {
-			ID bus.AppNumber `json:"id"`
-		} `json:"bulk_token"`
-	}
-	if err := json.NewDecoder(io.LimitReader(res.Body, maxPage)).Decode(&answer); err != nil {
-		return nil, 0, fmt.Errorf("bulk API: %w", err)
-	}
-	if answer.Results == nil {
-		return nil, 0, errors.New("bulk API: the answer has no results")
-	}
-	return answer.Results, answer.Token.ID, nil
 }

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"cloudlet/bus"
+	"cloudlet/internal/component"
 )
 
 // Config says where desired state is and paces the component. Zero values mean the
@@ -109,6 +110,10 @@ type Manager struct {
 	readings chan reading
 	failures int // readings, in a row
 
+	users    int // -1 where unknown
+	received received
+	asked    chan func() // by readers of varz
+
 	settle, wake, send, retry *time.Timer // see loop
 	work                      sync.WaitGroup
 }
@@ -130,6 +135,8 @@ func New(cfg Config, b *bus.Bus, log *slog.Logger) *Manager {
 		wanted:   map[bus.AppID]bool{},
 		scan:     true,
 		readings: make(chan reading, 1),
+		users:    -1,
+		asked:    make(chan func()),
 	}
 }
 
@@ -157,6 +164,11 @@ func (m *Manager) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	status, err := component.Start(c, component.Spec{Type: "HealthManager", Numbers: m.varz, Loop: m.asked}, m.log)
+	if err != nil {
+		return err
+	}
+	defer status.Close()
 	m.solicit()
 	close(m.ready)
 
@@ -200,6 +212,8 @@ func (m *Manager) loop(ctx context.Context, in *bus.Inbox) {
 			in.Handle(msg)
 		case r := <-m.readings:
 			m.took(r)
+		case f := <-m.asked:
+			f()
 		case <-m.retry.C:
 			m.reading = false
 		case <-scan.C:
@@ -226,6 +240,7 @@ func newIdleTimer() *time.Timer {
 
 // heartbeat takes in what a DEA has.
 func (m *Manager) heartbeat(hb bus.Heartbeat) {
+	m.received.Heartbeat++
 	now := time.Now()
 	for _, b := range hb.Droplets {
 		if b.Droplet == "" || !b.OfPartition(bus.DefaultPartition) || !plausible(b.Version, b.Instance, b.Index) {
@@ -241,6 +256,7 @@ func (m *Manager) heartbeat(hb bus.Heartbeat) {
 
 // exited takes in the end of an instance, and looks at its app at once.
 func (m *Manager) exited(e bus.Exited) {
+	m.received.Exited++
 	if e.Droplet == "" || !e.OfPartition(bus.DefaultPartition) || !plausible(e.Version, e.Instance, e.Index) {
 		return
 	}
@@ -250,7 +266,10 @@ func (m *Manager) exited(e bus.Exited) {
 	}
 }
 
-func (m *Manager) updated(u bus.Updated) { m.want(u.Droplet.ID()) }
+func (m *Manager) updated(u bus.Updated) {
+	m.received.Updated++
+	m.want(u.Droplet.ID())
+}
 
 // hear is where what is heard of an app is kept; beyond the bound, nowhere.
 func (m *Manager) hear(id bus.AppID) *Heard {
@@ -321,6 +340,7 @@ func (m *Manager) analyse(now time.Time, dropped int) {
 
 // status lists the flapping indices or the crashed instances of one app.
 func (m *Manager) status(q bus.StatusOf, reply func(bus.StatusReply)) {
+	m.received.Status++
 	id, now := q.Droplet.ID(), time.Now()
 	app, known := m.desired[id]
 	if !known {
@@ -339,6 +359,7 @@ func (m *Manager) status(q bus.StatusOf, reply func(bus.StatusReply)) {
 
 // health tells for each known app how many of its places are filled.
 func (m *Manager) health(q bus.HealthOf, reply func(bus.Healthy)) {
+	m.received.Health++
 	now := time.Now()
 	for _, d := range q.Droplets {
 		id := d.Droplet.ID()

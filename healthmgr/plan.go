@@ -16,6 +16,11 @@ type App struct {
 	Version   string // the one whose instances are wanted
 	Instances int
 	Updated   time.Time // last change, in whole seconds
+
+	// What follows is for the numbers; it decides nothing.
+
+	Name, Framework, Runtime string
+	Memory                   int // MB
 }
 
 // Heard is what is: all that was heard of one app.

@@ -17,7 +17,9 @@ type reading struct {
 	all  bool
 	ids  map[bus.AppID]bool // those to act upon
 	apps map[bus.AppID]App
-	err  error
+
+	users int // with all only; -1 where unknown
+	err   error
 }
 
 // read asks the bulk API for what is wanted, beside the loop, one reading at a time.
@@ -29,7 +31,9 @@ func (m *Manager) read(ctx context.Context) {
 	m.reading, m.scan, m.wanted = true, false, map[bus.AppID]bool{}
 	m.work.Go(func() {
 		if r.all {
-			r.apps, r.err = m.source.all(ctx)
+			if r.apps, r.err = m.source.all(ctx); r.err == nil {
+				r.users = m.source.users(ctx)
+			}
 		} else {
 			r.apps, r.err = m.source.some(ctx, r.ids)
 		}
@@ -45,7 +49,7 @@ func (m *Manager) took(r reading) {
 	}
 	m.reading, m.failures = false, 0
 	if r.all {
-		m.desired, m.scanned = r.apps, true
+		m.desired, m.users, m.scanned = r.apps, r.users, true
 	} else {
 		for id := range r.ids {
 			delete(m.desired, id)

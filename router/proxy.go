@@ -46,10 +46,25 @@ func (x *exchange) finish() {
 			p = nil
 		}
 	}
-	x.stats.count(x.w.status)
+	x.count(time.Now())
 	x.logAccess()
 	if p != nil {
 		panic(http.ErrAbortHandler) // cuts the connection, so that the client notices
+	}
+}
+
+// count adds the exchange to the numbers: of the router, and of whoever answered.
+func (x *exchange) count(now time.Time) {
+	took := now.Sub(x.start)
+	x.stats.count(x.w.status, now, took)
+	if x.chosen == nil {
+		return
+	}
+	for _, m := range x.chosen.meters {
+		m.count(x.w.status, now, took)
+	}
+	if x.cfg.ActiveApps > 0 && x.chosen.app != "" {
+		x.active.note(x.chosen.app)
 	}
 }
 

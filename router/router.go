@@ -3,7 +3,8 @@
 //
 // Protocol: hears router.register and router.unregister, answers router.greet, and
 // publishes router.start at its start and every 30 s, upon which everybody registers
-// again. It knows hosts and ports and nothing else.
+// again. It knows hosts and ports and nothing else. Where it is told to, it publishes
+// the apps that are in use as router.active_apps.
 // State: the routes registered within the last two minutes, in memory. The component's
 // loop alone writes them; requests read an immutable snapshot.
 // Source: the v1 router (rules of registration, sticky sessions, traces, plain answers)
@@ -24,6 +25,7 @@ import (
 	"time"
 
 	"cloudlet/bus"
+	"cloudlet/internal/component"
 )
 
 // Config bounds and paces a router. Zero values mean the defaults.
@@ -42,6 +44,8 @@ type Config struct {
 	// Settle is how long after the start a request for an unknown host waits for its
 	// route: the registrants need a moment to answer router.start; 250 ms.
 	Settle time.Duration
+	// ActiveApps is the rhythm of router.active_apps; not published where zero.
+	ActiveApps time.Duration
 	// Drain is how long requests may take to finish after the router was told to stop; 10 s.
 	Drain time.Duration
 
@@ -101,6 +105,7 @@ type Router struct {
 	transport *http.Transport
 	buffers   bufferPool
 	stats     counters
+	active    active
 	errorLog  *log.Logger // what net/http has to say
 
 	addr     atomic.Pointer[net.TCPAddr]
@@ -169,6 +174,11 @@ func (r *Router) Run(ctx context.Context) error {
 	}
 	srv, abort := r.server(ctx)
 	defer abort()
+	status, err := component.Start(c, component.Spec{Type: "Router", Numbers: r.varz}, r.log)
+	if err != nil {
+		return err
+	}
+	defer status.Close()
 	r.solicit(c)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
@@ -234,6 +244,12 @@ func (r *Router) loop(ctx context.Context, c *bus.Conn, in *bus.Inbox, served <-
 	defer solicit.Stop()
 	prune := time.NewTicker(r.cfg.Prune)
 	defer prune.Stop()
+	var flush <-chan time.Time
+	if r.cfg.ActiveApps > 0 {
+		t := time.NewTicker(r.cfg.ActiveApps)
+		defer t.Stop()
+		flush = t.C
+	}
 	r.pruned = time.Now()
 	for {
 		select {
@@ -244,6 +260,10 @@ func (r *Router) loop(ctx context.Context, c *bus.Conn, in *bus.Inbox, served <-
 			r.solicit(c)
 		case <-prune.C:
 			r.prune(time.Now(), in.Dropped())
+		case <-flush:
+			if err := bus.RouterActiveApps.Publish(c, r.active.take()); err != nil {
+				r.log.Warn("router.active_apps", "err", err)
+			}
 		case err := <-served:
 			return fmt.Errorf("serve %s: %w", r.Addr(), err)
 		case <-ctx.Done():

@@ -21,6 +21,7 @@ type table struct {
 	dirty bool // the snapshot is behind
 
 	snap atomic.Pointer[snapshot]
+	tags tagged
 }
 
 type snapshot struct {
@@ -36,9 +37,10 @@ type pool struct {
 
 // member is one registration: a backend in its role for one host name.
 type member struct {
-	addr string // host:port
-	app  bus.AppID
-	id   string // private instance id, the value of the sticky cookie
+	addr   string // host:port
+	app    bus.AppID
+	id     string   // private instance id, the value of the sticky cookie
+	meters []*meter // of its tags
 
 	rest atomic.Int64 // passed over until this time, in Unix nanoseconds
 	seen time.Time    // last registration; of the loop alone
@@ -84,10 +86,11 @@ func (t *table) register(host string, m bus.Route, now time.Time) bool {
 		next.turn.Store(rand.Uint32())
 	}
 	next.members = append(next.members, &member{
-		addr: addr,
-		app:  m.App,
-		id:   cookieValue(m.PrivateInstanceID),
-		seen: now,
+		addr:   addr,
+		app:    m.App,
+		id:     cookieValue(m.PrivateInstanceID),
+		meters: t.tags.of(m.Tags),
+		seen:   now,
 	})
 	t.pools[host] = next
 	t.pairs++

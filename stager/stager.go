@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"cloudlet/bus"
+	"cloudlet/internal/component"
 	"cloudlet/warden"
 )
 
@@ -94,6 +95,11 @@ func (s *Stager) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	status, err := component.Start(conn, component.Spec{Type: "Stager", Numbers: s.varz}, s.log)
+	if err != nil {
+		return err
+	}
+	defer status.Close()
 	close(s.ready)
 	for {
 		select {
@@ -103,6 +109,10 @@ func (s *Stager) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+func (s *Stager) varz() any {
+	return map[string]int{"running_tasks": len(s.slots), "max_tasks": cap(s.slots)}
 }
 
 // clean removes what a killed Cloudlet left.
