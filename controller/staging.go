@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -40,6 +41,8 @@ type run struct {
 	done   chan struct{}
 	err    error       // valid once done is closed
 	blob   *store.Blob // the droplet, once it was uploaded
+
+	followed atomic.Bool // somebody has its log: it is not news any more when it has ended
 
 	mu    sync.Mutex
 	lines []string
@@ -406,9 +409,10 @@ func (c *Controller) stagingLog(e echo.Context) error {
 func (c *Controller) awaitRun(ctx context.Context, id store.AppID) *run {
 	for range 50 {
 		if r := c.staging.get(id); r != nil {
+			r.followed.Store(true)
 			return r
 		}
-		if r, ok := c.staging.recent.Load(id); ok {
+		if r, ok := c.staging.recent.LoadAndDelete(id); ok && !r.(*run).followed.Load() {
 			return r.(*run)
 		}
 		select {
