@@ -33,6 +33,8 @@ type controller struct {
 	apps map[int]bulkApp
 	down bool
 	asks int
+
+	users int // 0: the controller does not count them
 }
 
 func newController(t *testing.T, apps ...bulkApp) *controller {
@@ -58,6 +60,9 @@ func (c *controller) bulk(w http.ResponseWriter, req *http.Request) {
 	switch {
 	case c.down:
 		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	case req.URL.Path == "/bulk/counts" && c.users > 0 && req.FormValue("model") == "user" && password == "secret":
+		fmt.Fprintf(w, `{"counts":{"user":%d}}`, c.users)
 		return
 	case user != "bulk_api" || password != "secret" || req.URL.Path != "/bulk/apps":
 		w.WriteHeader(http.StatusUnauthorized)

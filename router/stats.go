@@ -62,8 +62,8 @@ type meter struct {
 func (m *meter) count(status int, now time.Time, took time.Duration) {
 	class := status / 100
 	if class < 2 || class > 5 {
-		class = 0
-		took = 0 // how long a tunnel was open is no latency
+		m.responses[0].Add(1) // how long a tunnel was open is no latency
+		return
 	}
 	m.responses[class].Add(1)
 	m.latency.Add(now, took.Milliseconds())
