@@ -30,7 +30,7 @@ unit: ## all tests, in random order; the last lines are the runner's own
 	$(GO) test -tags $(TAGS) -shuffle=on -count=1 -timeout 15m $(PACKAGES)
 
 race: ## the tests of what runs side by side, under the race detector
-	$(GO) test -tags $(TAGS) -race -short -count=1 -timeout 15m ./bus/... ./controller/... ./dea/... ./healthmgr/... ./router/... ./stager/... ./warden/... ./internal/...
+	$(GO) test -tags $(TAGS) -race -short -count=1 -timeout 15m ./bus/... ./controller/... ./dea/... ./healthmgr/... ./router/... ./stager/... ./uaa/... ./warden/... ./internal/...
 
 fuzz: ## every fuzz target for FUZZTIME
 	@for pkg in $$($(GO) list $(PACKAGES)); do \

@@ -83,7 +83,7 @@ func credentials(f form) (name, password string, err error) {
 		}
 		return c.Username, c.Password, nil
 	}
-	if f.public("source") == "credentials" {
+	if f.public("source") == "credentials" && f.secret("username") != "" {
 		return f.secret("username"), f.secret("password"), nil
 	}
 	return "", "", noToken.because("Credentials are required, in the body")

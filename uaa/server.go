@@ -145,7 +145,8 @@ func (u *UAA) faultOf(e echo.Context, err error) *fault {
 	case errors.As(err, &version):
 		return userChanged.because("%s", version.Error())
 	case errors.As(err, &echoed) && echoed.Code < http.StatusInternalServerError:
-		return &fault{Status: echoed.Code, Code: "not_found", Text: http.StatusText(echoed.Code)}
+		text := http.StatusText(echoed.Code)
+		return &fault{Status: echoed.Code, Code: strings.ToLower(strings.ReplaceAll(text, " ", "_")), Text: text}
 	}
 	for _, f := range faults {
 		if errors.Is(err, f.cause) {

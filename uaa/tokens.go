@@ -14,18 +14,22 @@ import (
 
 // login tells programs what to ask their user for, and who answers here.
 func (u *UAA) login(e echo.Context) error {
+	type prompts struct { // in the order in which programs ask
+		UserName [2]string `json:"username"`
+		Password [2]string `json:"password"`
+	}
 	type app struct {
 		Name    string `json:"name"`
 		Version string `json:"version"`
 	}
 	return e.JSON(http.StatusOK, struct {
-		Prompts   map[string][2]string `json:"prompts"`
-		CommitID  string               `json:"commit_id"`
-		Timestamp string               `json:"timestamp"`
-		App       app                  `json:"app"`
-		Links     map[string]string    `json:"links"`
+		Prompts   prompts           `json:"prompts"`
+		CommitID  string            `json:"commit_id"`
+		Timestamp string            `json:"timestamp"`
+		App       app               `json:"app"`
+		Links     map[string]string `json:"links"`
 	}{
-		Prompts:  map[string][2]string{"username": {"text", "Email"}, "password": {"password", "Password"}},
+		Prompts:  prompts{[2]string{"text", "Email"}, [2]string{"password", "Password"}},
 		CommitID: "cloudlet", Timestamp: "2012/08/31 10:00:00", // of the UAA that this speaks as
 		App:   app{"uaa", "1.2.0"},
 		Links: map[string]string{"uaa": e.Scheme() + "://" + e.Request().Host},
