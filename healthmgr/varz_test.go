@@ -70,16 +70,17 @@ func TestVarzOfARunningOne(t *testing.T) {
 	c.exits(crashes(42, "b", 1, 3600))
 	c.expect(starts(42, 1))
 	testkit.Eventually(t, func() error {
-		for _, r := range component.Gather(t.Context(), c.conn, 50*time.Millisecond) {
-			switch {
-			case r.Type != "HealthManager" || r.Varz == nil:
-				return fmt.Errorf("%+v", r)
-			case r.Varz["droplet_exited_msgs_received"] != json.Number("1"), r.Varz["running_instances"] != json.Number("1"),
-				r.Varz["missing_instances"] != json.Number("1"), r.Varz["total_users"] != json.Number("7"):
-				return fmt.Errorf("%v", r.Varz)
-			}
-			return nil
+		found := component.Gather(t.Context(), c.conn, 50*time.Millisecond)
+		if len(found) != 1 || found[0].Type != "HealthManager" {
+			return fmt.Errorf("found %+v", found)
 		}
-		return fmt.Errorf("no health manager")
+		for key, want := range map[string]json.Number{
+			"droplet_exited_msgs_received": "1", "running_instances": "1", "missing_instances": "1", "total_users": "7",
+		} {
+			if got := found[0].Varz[key]; got != want {
+				return fmt.Errorf("%s is %v, want %s", key, got, want)
+			}
+		}
+		return nil
 	})
 }
