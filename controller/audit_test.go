@@ -10,6 +10,7 @@ import (
 	"cloudlet/bus"
 	"cloudlet/internal/component"
 	"cloudlet/internal/testkit"
+	"cloudlet/store"
 )
 
 // next is the next event of the trail, without its time, as one line.
@@ -110,6 +111,25 @@ func TestMetrics(t *testing.T) {
 		if got.status != r.want || r.want != 200 && strings.Contains(got.body, "cloudlet_") {
 			t.Errorf("%s: %d %s", r.name, got.status, got.body)
 		}
+	}
+	// A password that was right is not right for ever.
+	scrape := func(password string) int {
+		return c.do("", "GET", "/metrics", "", "Authorization", basic(user, password)).status
+	}
+	if got := scrape(secret); got != 200 {
+		t.Errorf("again by password: %d", got)
+	}
+	if err := c.id.SetPassword(t.Context(), user, "another"); err != nil {
+		t.Fatal(err)
+	}
+	if before, now := scrape(secret), scrape("another"); before != 403 || now != 200 {
+		t.Errorf("after a change, the password before gives %d, the new one %d", before, now)
+	}
+	if err := c.st.Update(func(tx *store.Tx) error { return tx.DeleteUser(user) }); err != nil {
+		t.Fatal(err)
+	}
+	if got := scrape("another"); got != 403 {
+		t.Errorf("without the account: %d", got)
 	}
 	testkit.Eventually(t, func() error {
 		r := c.do(root, "GET", "/metrics", "")

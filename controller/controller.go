@@ -112,6 +112,7 @@ type Controller struct {
 	staging  stagings
 	diary    diary
 	traffic  traffic
+	scrapers lastScraper
 	work     sync.WaitGroup // staging runs and placements under way
 	pending  chan chan struct{}
 }
