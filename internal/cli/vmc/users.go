@@ -57,7 +57,10 @@ func addUserCommand(ctx context.Context, s *session, args []string) error {
 	err = s.step("Creating New User", func() error {
 		return c.Register(ctx, api.Credentials{Email: email, Password: password, Invitation: s.opts.invitation})
 	})
-	if err != nil || c.Token != "" {
+	if err != nil {
+		return err
+	}
+	if info, err := c.Info(ctx); err != nil || info.User != "" { // a stored token may be worth nothing
 		return err
 	}
 	s.opts.password = password
