@@ -43,7 +43,7 @@ func (u *UAA) authorize(e echo.Context) error {
 		return err
 	}
 	now := time.Now()
-	user, err := u.id.Authenticate(e.Request().Context(), name, password, e.RealIP(), now)
+	user, err := u.authenticateUser(e, name, password, now)
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func (u *UAA) token(e echo.Context) error {
 	if err != nil {
 		return err
 	}
-	c, err := u.authenticate(e.Request(), f)
+	c, err := u.authenticateClient(e.Request(), f)
 	if err != nil {
 		return err
 	}
@@ -157,15 +157,26 @@ func (u *UAA) token(e echo.Context) error {
 	return e.JSON(http.StatusOK, g)
 }
 
-// authenticate finds the client of a request: by HTTP Basic, else by the form. Another
+func (u *UAA) authenticateUser(e echo.Context, name, password string, now time.Time) (store.User, error) {
+	user, err := u.id.Authenticate(e.Request().Context(), name, password, e.RealIP(), now)
+	if err != nil {
+		u.count.refusedUsers.Add(1)
+	} else {
+		u.count.users.Add(1)
+	}
+	return user, err
+}
+
+// authenticateClient finds the client of a request: by HTTP Basic, else by the form. Another
 // kind of Authorization, such as an old token, does not hinder.
-func (u *UAA) authenticate(r *http.Request, f form) (client, error) {
+func (u *UAA) authenticateClient(r *http.Request, f form) (client, error) {
 	name, secret, ok := r.BasicAuth()
 	if !ok {
 		name, secret = f.secret("client_id"), f.secret("client_secret")
 	}
 	c, known := u.clients[name]
 	if !known || !c.knows(secret) {
+		u.count.refusedClients.Add(1)
 		return client{}, badClient
 	}
 	return c, nil
@@ -173,7 +184,7 @@ func (u *UAA) authenticate(r *http.Request, f form) (client, error) {
 
 func (u *UAA) byPassword(e echo.Context, c client, f form) (grant, error) {
 	now := time.Now()
-	user, err := u.id.Authenticate(e.Request().Context(), f.secret("username"), f.secret("password"), e.RealIP(), now)
+	user, err := u.authenticateUser(e, f.secret("username"), f.secret("password"), now)
 	if err != nil {
 		return grant{}, err
 	}

@@ -260,7 +260,7 @@ func (u *UAA) changePassword(e echo.Context) error {
 	}
 	ctx := e.Request().Context()
 	if self {
-		if _, err := u.id.Authenticate(ctx, user.Email, req.OldPassword, e.RealIP(), time.Now()); err != nil {
+		if _, err := u.authenticateUser(e, user.Email, req.OldPassword, time.Now()); err != nil {
 			return err
 		}
 	}

@@ -28,7 +28,7 @@ func (u *UAA) routes() http.Handler {
 	e.IPExtractor = identity.Address
 	e.JSONSerializer = serializer{}
 	e.Pre(middleware.RemoveTrailingSlash())
-	e.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{DisableStackAll: true}), uncached)
+	e.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{DisableStackAll: true}), u.observe, uncached)
 
 	get := func(path string, h echo.HandlerFunc) { e.Match([]string{http.MethodGet, http.MethodHead}, path, h) }
 	get("/", u.login)
@@ -62,6 +62,13 @@ type serializer struct{ echo.DefaultJSONSerializer }
 func (s serializer) Serialize(e echo.Context, v any, indent string) error {
 	e.Response().Header().Set("Content-Type", "application/json;charset=UTF-8")
 	return s.DefaultJSONSerializer.Serialize(e, v, indent)
+}
+
+func (u *UAA) observe(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(e echo.Context) error {
+		u.count.requests.Add(1)
+		return next(e)
+	}
 }
 
 // uncached keeps tokens and accounts out of caches.

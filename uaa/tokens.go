@@ -51,7 +51,7 @@ func (u *UAA) checkToken(e echo.Context) error {
 	if err != nil {
 		return err
 	}
-	c, err := u.authenticate(e.Request(), f)
+	c, err := u.authenticateClient(e.Request(), f)
 	if err != nil {
 		return err
 	}

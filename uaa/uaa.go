@@ -3,9 +3,8 @@
 //
 // Protocol: HTTP as the UAA of 2012 spoke it with v1's clients, behind the router as
 // uaa.<domain>: the implicit grant with credentials, the password, refresh and client
-// grants, token key and check, SCIM. On the bus it registers its route; a user is
-// deleted by the cloud controller, whose address it asks for on
-// cloudcontroller.bulk.credentials.
+// grants, token key and check, SCIM. On the bus it makes itself and its route known, and
+// asks for the cloud controller (cloudcontroller.bulk.credentials), which deletes users.
 // State: none of its own; identity keeps users, keys and revoked tokens in the store.
 // Source: cloudfoundry/uaa of 2012, and what vmc, cfoundry, cf-uaa-lib and the Java
 // client were seen to send.
@@ -20,9 +19,11 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cloudlet/bus"
+	"cloudlet/internal/component"
 	"cloudlet/internal/identity"
 	"cloudlet/store"
 )
@@ -45,9 +46,27 @@ type UAA struct {
 	log     *slog.Logger
 	ready   chan struct{}
 
-	conn *bus.Conn
-	addr string
-	work sync.WaitGroup
+	conn  *bus.Conn
+	addr  string
+	work  sync.WaitGroup
+	count counts
+}
+
+// counts are since the start.
+type counts struct {
+	requests, users, refusedUsers, refusedClients atomic.Int64
+}
+
+// varz are the numbers that v1's UAA told of itself.
+func (u *UAA) varz() any {
+	return map[string]any{
+		"requests": u.count.requests.Load(),
+		"audit_service": map[string]int64{
+			"user_authentication_count":              u.count.users.Load(),
+			"user_authentication_failure_count":      u.count.refusedUsers.Load(),
+			"principal_authentication_failure_count": u.count.refusedClients.Load(),
+		},
+	}
 }
 
 // New assembles a UAA.
@@ -82,6 +101,11 @@ func (u *UAA) Run(ctx context.Context) error {
 		return err
 	}
 	u.addr = l.Addr().String()
+	status, err := component.Start(conn, component.Spec{Type: "uaa", Numbers: u.varz}, u.log)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer status.Close()
 	in, err := conn.Subscribe(bus.RouterStart.To(func(bus.RouterHello) { u.register() }))
 	if err != nil {
 		return errors.Join(err, l.Close())

@@ -25,6 +25,7 @@ import (
 	"cloudlet/router"
 	"cloudlet/stager"
 	"cloudlet/store"
+	"cloudlet/uaa"
 	"cloudlet/warden"
 )
 
@@ -46,6 +47,7 @@ func cloud(t *testing.T, b *bus.Bus) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { pool.Close() })
+	testkit.Run(t, uaa.New(uaa.Config{Domain: "localhost"}, b, st, id, log))
 	testkit.Run(t, stager.New(stager.Config{Dir: filepath.Join(dir, "staging")}, b, pool, log))
 	testkit.Run(t, dea.New(dea.Config{Dir: filepath.Join(dir, "dea"), MaxMemory: 512}, b, pool, log))
 	testkit.Run(t, healthmgr.New(healthmgr.Config{}, b, log))
@@ -63,12 +65,12 @@ func TestComponents(t *testing.T) {
 	cloud(t, b)
 
 	byType := map[string]bus.Component{}
-	for range 5 {
+	for range 6 {
 		c := testkit.Next(t, announced)
 		byType[c.Type] = c
 	}
 	types := slices.Sorted(maps.Keys(byType))
-	if d := cmp.Diff([]string{"CloudController", "DEA", "HealthManager", "Router", "Stager"}, types); d != "" {
+	if d := cmp.Diff([]string{"CloudController", "DEA", "HealthManager", "Router", "Stager", "uaa"}, types); d != "" {
 		t.Fatal(d)
 	}
 	if hello := testkit.Next(t, deas); hello.ID != byType["DEA"].UUID {
