@@ -2,9 +2,11 @@ package controller_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"cloudlet/bus"
 )
@@ -32,14 +34,16 @@ func BenchmarkApp(b *testing.B) {
 
 // hammer has clients send b.N requests together.
 func (c *cloud) hammer(b *testing.B, clients int, method, body string) {
-	work := make(chan int)
+	work, took := make(chan int), make([]time.Duration, b.N)
 	var wg sync.WaitGroup
 	for range clients {
 		wg.Go(func() {
 			for i := range work {
+				began := time.Now()
 				if r, err := c.send(alice, method, fmt.Sprintf("/apps/a%d", i%16), strings.NewReader(body)); err != nil || r.status != 200 {
 					b.Errorf("%v %v", r, err)
 				}
+				took[i] = time.Since(began)
 			}
 		})
 	}
@@ -48,6 +52,16 @@ func (c *cloud) hammer(b *testing.B, clients int, method, body string) {
 	}
 	close(work)
 	wg.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
+	percentiles(b, took)
+}
+
+// percentiles reports how long requests took.
+func percentiles(b *testing.B, took []time.Duration) {
+	slices.Sort(took)
+	for _, p := range []int{50, 99} {
+		b.ReportMetric(float64(took[(len(took)-1)*p/100].Microseconds())/1000, fmt.Sprintf("p%d-ms", p))
+	}
 }
 
 // BenchmarkResources matches a large app's 20,000 files with a pool that has none of them,
@@ -65,11 +79,15 @@ func BenchmarkResources(b *testing.B) {
 	c := withApp(b, nil)
 	measure := func(b *testing.B, known int) {
 		b.SetBytes(int64(len(body)))
+		var took []time.Duration
 		for b.Loop() {
+			began := time.Now()
 			if got := strings.Count(c.ok(alice, "POST", "/resources", body), `"fn"`); got != known {
 				b.Fatalf("%d are known, want %d", got, known)
 			}
+			took = append(took, time.Since(began))
 		}
+		percentiles(b, took)
 	}
 	b.Run("unknown", func(b *testing.B) { measure(b, 0) })
 	if r := c.upload(alice, "hello", pack(b, names...), "[]"); r.status != 200 {

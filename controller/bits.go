@@ -20,47 +20,6 @@ import (
 	"cloudlet/store"
 )
 
-// matchResources answers with those descriptors, as they came, whose files the caller
-// has uploaded before.
-func (c *Controller) matchResources(e echo.Context) error {
-	u, err := user(e)
-	if err != nil {
-		return err
-	}
-	body, err := readBody(e.Request())
-	if err != nil {
-		return err
-	}
-	known := []json.RawMessage{}
-	var given []json.RawMessage
-	if !json.Valid(body) {
-		return api.BadRequest.Because("the body is not JSON")
-	}
-	if json.Unmarshal(body, &given) != nil {
-		return e.JSON(http.StatusOK, known) // no array: nothing matches
-	}
-	err = c.st.View(func(tx *store.Tx) error {
-		for _, raw := range given {
-			var r api.Resource
-			if json.Unmarshal(raw, &r) != nil {
-				continue
-			}
-			f, ok, err := tx.PoolFile(u.Email, r.SHA1)
-			if err != nil {
-				return err
-			}
-			if ok && f.Size == int64(r.Size) {
-				known = append(known, raw)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return e.JSON(http.StatusOK, known)
-}
-
 // upload takes an app's files: a zip, and descriptors of files that the pool holds.
 func (c *Controller) upload(e echo.Context) error {
 	app, err := c.ownApp(e)
@@ -172,10 +131,7 @@ func (c *Controller) receive(part io.Reader) (*os.File, error) {
 func (c *Controller) addPooled(u *unpacker, owner string, resources []api.Resource) error {
 	return c.st.View(func(tx *store.Tx) error {
 		for _, r := range resources {
-			f, ok, err := tx.PoolFile(owner, r.SHA1)
-			if err != nil {
-				return err
-			}
+			f, ok := tx.PoolFile(owner, r.SHA1)
 			if err := u.pooled(r, f, ok); err != nil {
 				return err
 			}
@@ -252,11 +208,7 @@ func (c *Controller) savePackage(ctx ctx, u *unpacker, id store.AppID) error {
 // fillPool notes the files of an upload. A file that was known keeps its mode.
 func fillPool(tx *store.Tx, owner string, files []store.PoolFile, now time.Time) error {
 	for _, f := range files {
-		old, known, err := tx.PoolFile(owner, f.SHA1)
-		if err != nil {
-			return err
-		}
-		if known {
+		if old, known := tx.PoolFile(owner, f.SHA1); known {
 			f.Executable = old.Executable
 		}
 		f.Used = now

@@ -513,6 +513,38 @@ func TestUploadCut(t *testing.T) {
 	}
 }
 
+// Identical files are one blob, whoever uploads them, and stay while anybody has them.
+func TestIdenticalFilesAreStoredOnce(t *testing.T) {
+	t.Parallel()
+	c := start(t, nil)
+	zipped := pack(t, "a", "same", "b", "same", "c/d", "same")
+	for _, who := range []string{alice, bob} {
+		c.ok(who, "POST", "/apps", `{"name":"hello","staging":{"framework":"node"}}`)
+		if r := c.upload(who, "hello", zipped, "[]"); r.status != 200 {
+			t.Fatal(r)
+		}
+	}
+	sweep := func() int {
+		removed, err := c.st.Sweep(-1, func(store.Package) ([]string, error) { return nil, nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return removed
+	}
+	c.ok(root, "DELETE", "/users/"+alice, "")
+	if n := sweep(); n != 0 {
+		t.Errorf("%d blobs went although they are bob's, too", n)
+	}
+	const files = "-rw-r--r-- a=same\n-rw-r--r-- b=same\ndrwxr-xr-x c/=\n-rw-r--r-- c/d=same\n"
+	if got := c.files(bob, "hello"); got != files {
+		t.Error(got)
+	}
+	c.ok(root, "DELETE", "/users/"+bob, "")
+	if n := sweep(); n != 2 { // the content and the tree
+		t.Errorf("there were %d blobs", n)
+	}
+}
+
 // What is deleted is swept, what is referred to is not; the pool goes with its owner.
 func TestDeletedUserLeavesNothing(t *testing.T) {
 	t.Parallel()
@@ -529,7 +561,7 @@ func TestDeletedUserLeavesNothing(t *testing.T) {
 		t.Error("the droplet is still there")
 	}
 	if err := c.st.View(func(tx *store.Tx) error {
-		if _, ok, _ := tx.PoolFile(alice, "aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d"); ok {
+		if _, ok := tx.PoolFile(alice, "aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d"); ok {
 			t.Error("the pool still holds a file")
 		}
 		return nil

@@ -115,9 +115,10 @@ func TestEventsOfTheSystem(t *testing.T) {
 	c.publish(bus.DropletExited.Publish(c.conn, exit))
 	c.publish(bus.HMRequests.Publish(c.conn, bus.HMRequest{Droplet: "1", Op: "START", Version: app.Version(), Indices: []int{0, 5}}))
 	c.publish(bus.HMRequests.Publish(c.conn, bus.HMRequest{Droplet: "1", Op: "START", Version: app.Version(), Indices: []int{5}}))
+	c.expectLog(alice, "/apps/hello/events?limit=2",
+		"system app.crash hello: instance 0 after 12s, exit status 3: out of memory", "system app.restart hello: missing instances: 0")
 	c.publish(bus.HMRequests.Publish(c.conn, bus.HMRequest{Droplet: "1", Op: "SPINDOWN"}))
-	c.expectLog(alice, "/apps/hello/events?limit=3",
-		"system app.crash hello: instance 0 after 12s, exit status 3: out of memory", "system app.restart hello: missing instances: 0", "system app.stop hello: nobody used it")
+	c.expectLog(alice, "/apps/hello/events?limit=1", "system app.stop hello: nobody used it")
 }
 
 // Many crashes at once are all told, in their order.

@@ -278,3 +278,37 @@ func FuzzPath(f *testing.F) {
 		}
 	})
 }
+
+// Descriptors are read as encoding/json reads them, only faster.
+func FuzzResources(f *testing.F) {
+	for _, s := range []string{
+		`[{"fn":"a","size":3,"sha1":"ab"}]`, ` [ { "size" : "12" , "sha1":"A" } ,7,null,"x\"]",[],[{}],{},{"more":{"a":[1,"}"]},"fn":"b"}]`,
+		`[{"SHA1":"x","sha1":"y"},{"sha1":"\u0061"},{"size":007},{"size":"007"},{"size":1e3},{"size":-1},{"fn":1,"sha1":"x"}]`, `{"fn":"a"}`, `[]`, `7`, `"["`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if !json.Valid(body) {
+			return
+		}
+		var want []json.RawMessage
+		if json.Unmarshal(body, &want) != nil {
+			want = nil
+		}
+		i := 0
+		for raw := range elements(body) {
+			if i == len(want) || string(raw) != string(want[i]) {
+				t.Fatalf("element %d of %q is %q, want %q", i, body, raw, want)
+			}
+			i++
+			var slow api.Resource
+			slowErr := json.Unmarshal(raw, &slow)
+			if fast, err := resource(raw); (err == nil) != (slowErr == nil) || err == nil && fast != slow {
+				t.Errorf("%q is %+v, %v; want %+v, %v", raw, fast, err, slow, slowErr)
+			}
+		}
+		if i != len(want) {
+			t.Errorf("%d elements of %q, want %q", i, body, want)
+		}
+	})
+}

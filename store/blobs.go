@@ -187,10 +187,9 @@ func (s *Store) liveBlobs(trees func(Package) ([]string, error)) (map[string]boo
 	var packages []Package
 	err := s.View(func(tx *Tx) error {
 		if err := tx.tx.Bucket(bucketPool).ForEach(func(_, v []byte) error {
-			var f PoolFile
-			err := json.Unmarshal(v, &f)
+			f, _ := parsePoolFile(v)
 			live[f.SHA256] = true
-			return err
+			return nil
 		}); err != nil {
 			return err
 		}
