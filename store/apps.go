@@ -215,13 +215,16 @@ func (tx *Tx) PutStagingLog(id AppID, text string) error {
 	return tx.tx.Bucket(bucketLogs).Put(idKey(id), []byte(text))
 }
 
-// DeleteApp removes an app and its index entries.
+// DeleteApp removes an app with its bindings and its index entries.
 func (tx *Tx) DeleteApp(id AppID) error {
 	app, err := tx.App(id)
 	if err != nil {
 		return err
 	}
 	if err := tx.moveURIs(&App{ID: id, Owner: app.Owner}, app.URIs); err != nil {
+		return err
+	}
+	if err := tx.dropBindings(func(b *Binding) bool { return b.App == id }); err != nil {
 		return err
 	}
 	if err := tx.tx.Bucket(bucketNames).Delete(pair(app.Owner, app.Name)); err != nil {

@@ -43,6 +43,11 @@ const (
 	UserUninvited Action = "user.uninvite"
 	PasswordSet   Action = "user.password"
 	QuotaSet      Action = "user.quota"
+
+	ServiceCreated Action = "service.create"
+	ServiceDeleted Action = "service.delete"
+	ServiceBound   Action = "service.bind"
+	ServiceUnbound Action = "service.unbind"
 )
 
 // EventID numbers events in the order in which they happened.

@@ -13,6 +13,11 @@
 //	uris    uri 0 id → owner                who has which URI
 //	pool    owner 0 sha1 → PoolFile         files that an owner has uploaded
 //	logs    id → log of the last staging run
+//	offerings label 0 provider → Offering   the catalogue of services
+//	services  id → Service                  service instances
+//	aliases   owner 0 alias → id            one name per owner
+//	bindings  app id, service id → Binding
+//	tokens    uuid → BindingToken
 //	events  number, 8 bytes big endian → Event; their count is in meta
 //	events.of  owner 0 number → app's id, and 1 for what the system did
 //
@@ -46,6 +51,11 @@ var (
 	ErrNoInvitation = errors.New("no such invitation")
 	ErrInvitations  = errors.New("too many invitations are open")
 	ErrNoBlob       = errors.New("no such blob")
+	ErrNoOffering   = errors.New("no such service in the catalogue")
+	ErrNoService    = errors.New("no such service instance")
+	ErrNoBinding    = errors.New("no such binding")
+	ErrNoToken      = errors.New("no such binding token")
+	ErrAliasTaken   = errors.New("the owner has a service instance of this name")
 )
 
 // ErrURITaken tells that another owner has the URI.
@@ -71,6 +81,11 @@ var (
 	bucketLogs        = []byte("logs")
 	bucketEvents      = []byte("events")
 	bucketEventsOf    = []byte("events.of")
+	bucketOfferings   = []byte("offerings")
+	bucketServices    = []byte("services")
+	bucketAliases     = []byte("aliases")
+	bucketBindings    = []byte("bindings")
+	bucketTokens      = []byte("tokens")
 )
 
 // Open opens, or makes, the store in a folder. It fails with ErrLocked while another
@@ -98,7 +113,8 @@ func Open(dir string) (*Store, error) {
 }
 
 func migrate(tx *bbolt.Tx) error {
-	for _, name := range [][]byte{bucketMeta, bucketUsers, bucketRevoked, bucketInvitations, bucketApps, bucketNames, bucketURIs, bucketPool, bucketLogs, bucketEvents, bucketEventsOf} {
+	for _, name := range [][]byte{bucketMeta, bucketUsers, bucketRevoked, bucketInvitations, bucketApps, bucketNames, bucketURIs, bucketPool, bucketLogs, bucketEvents, bucketEventsOf,
+		bucketOfferings, bucketServices, bucketAliases, bucketBindings, bucketTokens} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return err
 		}
