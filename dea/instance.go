@@ -123,8 +123,10 @@ func (i *instance) matches(app bus.AppNumber, version string, ids []string, indi
 }
 
 // find answers for each instance that matches.
+// find tells of the newest first: whoever takes the first answer for an index means what
+// runs there, not what crashed there before.
 func (d *DEA) find(q bus.FindDroplet, reply func(bus.FoundDroplet)) {
-	for _, i := range d.sorted() {
+	for _, i := range slices.Backward(d.sorted()) {
 		if d.stopping || !i.matches(q.Droplet, q.Version, slices.Concat(q.Instances, q.InstanceIDs), q.Indices, q.States) {
 			continue
 		}
