@@ -22,7 +22,7 @@ func state(a *store.App) string {
 }
 
 // describeApp is the app object; running is nil where nobody knows.
-func describeApp(a *store.App, running *int) api.App {
+func describeApp(a *store.App, running *int, services []string) api.App {
 	return api.App{
 		Name:             a.Name,
 		Staging:          api.Staging{Model: a.Framework, Stack: a.Runtime},
@@ -31,7 +31,7 @@ func describeApp(a *store.App, running *int) api.App {
 		RunningInstances: running,
 		Resources:        api.Resources{Memory: a.Memory, Disk: a.Disk, FDs: a.FDs},
 		State:            state(a),
-		Services:         []string{},
+		Services:         services,
 		Version:          a.Version(),
 		Env:              list(a.Env),
 		Meta: api.Meta{
@@ -63,16 +63,25 @@ func (c *Controller) listApps(e echo.Context) error {
 		return err
 	}
 	var apps []store.App
+	var services [][]string
 	if err := c.st.View(func(tx *store.Tx) error {
-		apps, err = tx.AppsOf(u.Email)
-		return err
+		if apps, err = tx.AppsOf(u.Email); err != nil {
+			return err
+		}
+		services = make([][]string, len(apps))
+		for i, app := range apps {
+			if services[i], err = aliases(tx, app.ID); err != nil {
+				return err
+			}
+		}
+		return nil
 	}); err != nil {
 		return err
 	}
 	healthy := c.health(e.Request().Context(), apps)
 	out := make([]api.App, len(apps))
 	for i := range apps {
-		out[i] = describeApp(&apps[i], healthy[apps[i].ID])
+		out[i] = describeApp(&apps[i], healthy[apps[i].ID], services[i])
 	}
 	return e.JSON(http.StatusOK, out)
 }
@@ -82,11 +91,18 @@ func (c *Controller) getApp(e echo.Context) error {
 	if err != nil {
 		return err
 	}
+	var services []string
+	if err := c.st.View(func(tx *store.Tx) error {
+		services, err = aliases(tx, app.ID)
+		return err
+	}); err != nil {
+		return err
+	}
 	running := new(int)
 	if app.Started {
 		running = c.health(e.Request().Context(), []store.App{app})[app.ID]
 	}
-	return e.JSON(http.StatusOK, describeApp(&app, running))
+	return e.JSON(http.StatusOK, describeApp(&app, running, services))
 }
 
 // createApp answers 302 with a body, as v1 did: each of its clients reads another part.
@@ -107,6 +123,7 @@ func (c *Controller) createApp(e echo.Context) error {
 		Owner: u.Email, Name: req.Name, Memory: 256, Disk: 2048, FDs: 256,
 		PackageState: store.Pending, Created: time.Now().UTC(),
 	}
+	var change rebinding
 	err = c.st.Update(func(tx *store.Tx) error {
 		mine, err := tx.AppsOf(u.Email)
 		if err != nil {
@@ -118,6 +135,9 @@ func (c *Controller) createApp(e echo.Context) error {
 		if err := c.apply(&app, req, u, mine); err != nil {
 			return err
 		}
+		if change, err = planBindings(tx, &app, req.Services); err != nil {
+			return err
+		}
 		if err := tx.PutApp(&app); err != nil {
 			return err
 		}
@@ -126,10 +146,15 @@ func (c *Controller) createApp(e echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.carryOut(e.Request().Context(), store.App{}, app); err != nil {
+	ctx := e.Request().Context()
+	if err := c.rebind(ctx, &app, change); err != nil {
+		c.abandon(ctx, &app)
 		return err
 	}
-	location := e.Scheme() + "://" + e.Request().Host + "/apps/" + app.Name
+	if err := c.carryOut(ctx, store.App{}, app); err != nil {
+		return err
+	}
+	location := c.baseURL(e.Request()) + "/apps/" + app.Name
 	e.Response().Header().Set("Location", location)
 	return e.JSON(http.StatusFound, api.Created{Result: "success", Redirect: location})
 }
@@ -144,6 +169,7 @@ func (c *Controller) updateApp(e echo.Context) error {
 		return err
 	}
 	var before, after store.App
+	var change rebinding
 	err = c.st.Update(func(tx *store.Tx) error {
 		if before, err = tx.AppNamed(u.Email, param(e, "name")); err != nil {
 			return err
@@ -156,12 +182,18 @@ func (c *Controller) updateApp(e echo.Context) error {
 		if err := c.apply(&after, req, u, mine); err != nil {
 			return err
 		}
+		if change, err = planBindings(tx, &after, req.Services); err != nil {
+			return err
+		}
 		if err := tx.PutApp(&after); err != nil {
 			return err
 		}
 		return recordChange(e.Request().Context(), tx, &before, &after)
 	})
 	if err != nil {
+		return err
+	}
+	if err := c.rebind(e.Request().Context(), &after, change); err != nil {
 		return err
 	}
 	if err := c.carryOut(e.Request().Context(), before, after); err != nil {

@@ -58,7 +58,7 @@ func (c *Controller) observe(next echo.HandlerFunc) echo.HandlerFunc {
 // what was in a body, nor a part of the path that is good for access.
 func (c *Controller) auditRequest(e echo.Context, err error) {
 	path := e.Request().URL.Path
-	if e.Param("hash") != "" || e.Param("upload") != "" {
+	if e.Param("hash") != "" || e.Param("upload") != "" || e.Param("token") != "" {
 		path = e.Path()
 	}
 	email := "N/A"

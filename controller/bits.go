@@ -1,12 +1,12 @@
 package controller
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"mime"
 	"mime/multipart"
 	"net/http"
 	"net/url"
@@ -57,20 +57,20 @@ func (c *Controller) upload(e echo.Context) error {
 // readParts reads the parts of an upload in whichever order and encoding they come. The
 // zip goes to a file, because its table of contents is at its end.
 func (c *Controller) readParts(r *http.Request) (zipped *os.File, resources []api.Resource, err error) {
-	kind, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) //nolint:errcheck // then kind is empty
-	if kind != "multipart/form-data" {
+	kind, boundary := formKind(r.Header.Get("Content-Type"))
+	if kind != multipartForm {
 		body, err := readBody(r)
 		if err != nil {
 			return nil, nil, err
 		}
 		form, err := url.ParseQuery(string(body))
-		if err != nil || kind != "application/x-www-form-urlencoded" {
+		if err != nil || kind != urlForm {
 			return nil, nil, api.BadRequest.Because("an upload is a multipart form with a part named application")
 		}
 		resources, err = parseResources([]byte(form.Get("resources")))
 		return nil, resources, err
 	}
-	parts := multipart.NewReader(r.Body, params["boundary"])
+	parts := multipart.NewReader(r.Body, boundary)
 	for {
 		part, err := parts.NextPart()
 		if err == io.EOF {
@@ -79,7 +79,7 @@ func (c *Controller) readParts(r *http.Request) (zipped *os.File, resources []ap
 		if err != nil {
 			return zipped, nil, api.BadRequest.Because("the upload ended early or is no multipart form: %v", err)
 		}
-		switch part.FormName() {
+		switch partName(part) {
 		case "application":
 			if zipped != nil {
 				return zipped, nil, api.BadRequest.Because("the upload has two parts named application")
@@ -101,7 +101,7 @@ func (c *Controller) readParts(r *http.Request) (zipped *os.File, resources []ap
 var errCut = api.BadRequest.Because("the upload ended early; repeat it")
 
 func parseResources(text []byte) (resources []api.Resource, err error) {
-	if len(text) == 0 {
+	if len(bytes.TrimSpace(text)) == 0 {
 		return nil, nil
 	}
 	if err := json.Unmarshal(text, &resources); err != nil {

@@ -89,9 +89,6 @@ func (c *Controller) apply(app *store.App, req api.AppRequest, owner *store.User
 		return api.DebugDisallowed.Because("start the application without a debug mode")
 	}
 	app.Debug, app.Console = req.Debug, req.Console
-	if len(req.Services) > 0 {
-		return api.ServiceNotFound.Because("this cloud offers no services; leave %s out", strings.Join(req.Services, ", "))
-	}
 	app.LockVersion++
 	app.Updated = time.Now().UTC()
 	return validate(app)

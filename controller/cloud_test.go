@@ -39,6 +39,7 @@ type cloud struct {
 	bus    *bus.Bus
 	conn   *bus.Conn
 	tokens map[string]string // by e-mail; "" is nobody
+	names  []string          // pairs: what golden files have instead of what
 	events chan string       // what the controller tells DEAs and health manager, in order
 	starts chan bus.StartApp // the payloads of the starts among them
 }

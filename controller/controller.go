@@ -6,8 +6,8 @@
 // dea.<id>.start, dea.stop, dea.update and droplet.updated; hears dea.advertise, and as
 // the queue group cc droplet.exited and the health manager's requests; answers
 // cloudcontroller.bulk.credentials; tells each request, without its body, on
-// vcap.cc.events.
-// State: apps and users in the store. In memory only what can be lost: the pool of DEAs
+// vcap.cc.events. Service gateways register over HTTP, and are asked over HTTP.
+// State: apps, users, services and their bindings in the store. In memory only what can be lost: the pool of DEAs
 // as they advertise, and the staging runs under way.
 // Source: the v1 cloud_controller; the order of a change follows it step by step.
 package controller
@@ -47,6 +47,11 @@ type Config struct {
 	// UAA is where the UAA is; empty where there is none. Clients that find it in the
 	// info log in there.
 	UAA string
+	// Lifecycle offers snapshots, rollback and import of services' data, which is the
+	// gateways' to carry out.
+	Lifecycle bool
+	// HTTPS refuses callers whose requests did not come over TLS.
+	HTTPS HTTPS
 	// AdminsOnly keeps all others from creating apps: without isolation an app could
 	// read what belongs to the user that runs Cloudlet.
 	AdminsOnly bool
@@ -64,6 +69,15 @@ type Config struct {
 const (
 	RegistrationInvite = "invite" // who has an invitation of an administrator
 	RegistrationOpen   = "open"   // anybody
+)
+
+// HTTPS says who has to come over TLS.
+type HTTPS string
+
+// Who has to come over TLS; where empty, nobody.
+const (
+	HTTPSForAdmins HTTPS = "admins"
+	HTTPSForAll    HTTPS = "all"
 )
 
 // Framework is an entry of the catalogue, as clients see it.

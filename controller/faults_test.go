@@ -264,7 +264,7 @@ func TestUnknownThings(t *testing.T) {
 	}
 	forbidden("vmc login").check(t, c.do("", "POST", "/resources", "[]"))
 	forbidden("vmc login").check(t, c.do("", "POST", "/apps", create))
-	for _, path := range []string{"/apps/hello/nothing", "/apps/hello/instances/0", "/services/v9", "/staging", "/x/y/z", "/apps/hello/application/x"} {
+	for _, path := range []string{"/apps/hello/nothing", "/apps/hello/instances/0", "/services/v9/x", "/services/v1/offerings/a/b/c", "/staging", "/x/y/z", "/apps/hello/application/x"} {
 		if r := c.do(alice, "GET", path, ""); r.status != 404 || r.body != " " {
 			t.Errorf("GET %s: %d %q", path, r.status, r.body)
 		}
@@ -349,10 +349,10 @@ func TestBadTokens(t *testing.T) {
 func TestFilesFail(t *testing.T) {
 	t.Parallel()
 	c, _ := pushed(t, nil)
-	fault{500, 306, "Error retrieving file '/logs/x'", "no such instance"}.check(t, c.do(alice, "GET", "/apps/hello/instances/0/files/logs/x", ""))
+	fault{500, 306, "Error retrieving file 'logs/x'", "no such instance"}.check(t, c.do(alice, "GET", "/apps/hello/instances/0/files/logs/x", ""))
 	fault{500, 306, "Error retrieving file '/'", "no such instance"}.check(t, c.do(alice, "GET", "/apps/hello/instances/0/files", ""))
 	c.fakeInstances("http://127.0.0.1:1/droplets/")
-	fault{500, 306, "Error retrieving file '/x'", "the DEA does not answer"}.check(t, c.do(alice, "GET", "/apps/hello/instances/0/files/x", ""))
+	fault{500, 306, "Error retrieving file 'x'", "the DEA does not answer"}.check(t, c.do(alice, "GET", "/apps/hello/instances/0/files/x", ""))
 	fault{400, 304, "Could not find instance: '1'", "counted from 0"}.check(t, c.do(alice, "GET", "/apps/hello/instances/1/files/x", ""))
 	fault{400, 304, "Could not find instance: '9999999999'", "counted from 0"}.check(t, c.do(alice, "GET", "/apps/hello/instances/9999999999/files/x", ""))
 }
@@ -409,5 +409,46 @@ func TestRoute(t *testing.T) {
 	}
 	if last := testkit.Next(t, left); !cmp.Equal(last, first) {
 		t.Errorf("left %+v", last)
+	}
+}
+
+// Where the operator wants TLS, a caller without it is refused, and so is a password; the
+// anonymous are not.
+func TestHTTPS(t *testing.T) {
+	t.Parallel()
+	plain := fault{403, 202, "HTTPS required", "https://"}
+	for _, tc := range []struct {
+		mode   controller.HTTPS
+		who    string
+		header []string
+		wrong  bool
+	}{
+		{controller.HTTPSForAll, alice, nil, true},
+		{controller.HTTPSForAll, "", nil, false},
+		{controller.HTTPSForAll, alice, []string{"X-Forwarded-Proto", "https"}, false},
+		{controller.HTTPSForAll, alice, []string{"X-Forwarded_Proto", "HTTPS,http"}, false},
+		{controller.HTTPSForAll, alice, []string{"X-Forwarded-Proto", "http"}, true},
+		{controller.HTTPSForAdmins, alice, nil, false},
+		{controller.HTTPSForAdmins, root, nil, true},
+		{controller.HTTPSForAdmins, root, []string{"Proxy-User", alice}, true},
+		{controller.HTTPSForAdmins, root, []string{"X-Forwarded-Proto", "https"}, false},
+	} {
+		t.Run(fmt.Sprint(tc.mode, tc.who, tc.header), func(t *testing.T) {
+			t.Parallel()
+			c := start(t, func(cfg *controller.Config) { cfg.HTTPS = tc.mode })
+			r := c.do(tc.who, "GET", "/info", "", tc.header...)
+			if tc.wrong {
+				plain.check(t, r)
+			} else if r.status != 200 {
+				t.Errorf("%d %s", r.status, r.body)
+			}
+			login := func(email string) reply { return c.do("", "POST", "/users/"+email+"/tokens", `{"password":"x"}`) }
+			plain.check(t, login(root))
+			if tc.mode == controller.HTTPSForAdmins {
+				forbidden("wrong e-mail or password").check(t, login("nobody@example.com"))
+			} else {
+				plain.check(t, login("nobody@example.com"))
+			}
+		})
 	}
 }

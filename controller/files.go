@@ -43,7 +43,7 @@ func (c *Controller) files(e echo.Context) error {
 	}
 	found := bus.DEAFindDroplet.Gather(e.Request().Context(), c.conn, q, 1, c.cfg.Gather)
 	if len(found) == 0 {
-		return api.FileError.With("/" + strings.TrimPrefix(path, "/")).Because("no such instance has files at present")
+		return fileFault(path).Because("no such instance has files at present")
 	}
 	return c.relay(e, found[0], path)
 }
@@ -58,14 +58,22 @@ func (c *Controller) lastStagingLog(e echo.Context, id store.AppID) error {
 		return err
 	}
 	if text == "" {
-		return e.HTML(http.StatusNotFound, " ")
+		return blankWith(e, http.StatusNotFound)
 	}
-	return e.HTML(http.StatusOK, text)
+	return write(e, http.StatusOK, htmlType, []byte(text))
 }
 
-// relay hands the DEA's own answer on.
+// fileFault names a file as the client did.
+func fileFault(path string) *api.Fault {
+	if path == "" {
+		path = "/"
+	}
+	return api.FileError.With(path)
+}
+
+// relay hands on what the DEA has of a file. What it refuses is one fault, as in v1.
 func (c *Controller) relay(e echo.Context, f bus.FoundDroplet, path string) error {
-	fault := api.FileError.With("/" + strings.TrimPrefix(path, "/"))
+	fault := fileFault(path)
 	target, err := url.Parse(f.FileURI)
 	if err != nil || len(f.Credentials) != 2 {
 		return fault
@@ -86,6 +94,13 @@ func (c *Controller) relay(e echo.Context, f bus.FoundDroplet, path string) erro
 		return fault.Because("the DEA does not answer: %v", err)
 	}
 	defer resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable:
+	case http.StatusNotFound:
+		return fault.Because("there is no such file")
+	default:
+		return fault.Because("this file is not for reading")
+	}
 	for _, h := range []string{"Content-Type", "Content-Length", "Content-Range", "Accept-Ranges", "Last-Modified"} {
 		if v := resp.Header.Get(h); v != "" {
 			e.Response().Header().Set(h, v)

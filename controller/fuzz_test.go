@@ -107,7 +107,7 @@ func FuzzAppRequest(f *testing.F) {
 		if c.apply(&app, req, owner, nil) != nil {
 			return
 		}
-		read := describeApp(&app, nil)
+		read := describeApp(&app, nil, []string{})
 		sent, err := json.Marshal(map[string]any{
 			"staging": read.Staging, "uris": read.URIs, "instances": read.Instances, "resources": read.Resources, "state": read.State,
 			"env": read.Env, "debug": read.Meta.Debug, "console": read.Meta.Console, "meta": read.Meta, "services": read.Services,

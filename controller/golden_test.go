@@ -19,8 +19,9 @@ import (
 // transcript writes down a conversation with the API and compares it with a golden
 // file; UPDATE=1 rewrites the file.
 type transcript struct {
-	c   *cloud
-	out strings.Builder
+	c       *cloud
+	gateway *serviceGateway // what it is asked is written down as well
+	out     strings.Builder
 }
 
 // volatile is what differs from run to run.
@@ -28,7 +29,7 @@ var volatile = []struct {
 	what *regexp.Regexp
 	with string
 }{
-	{regexp.MustCompile(`"(created|since)":1[78]\d{8}`), `"$1":NOW`},
+	{regexp.MustCompile(`"(created|updated|since)":1[78]\d{8}`), `"$1":NOW`},
 	{regexp.MustCompile(`"updated_at":"20[23]\d-[^"]*Z"`), `"updated_at":"NOW"`},
 	{regexp.MustCompile(`"time":"20[2-9]\d-[^"]*Z"`), `"time":"NOW"`},
 	{regexp.MustCompile(`04085b08[0-9a-f]+`), `0408TOKEN`},
@@ -39,34 +40,55 @@ var volatile = []struct {
 func (s *transcript) call(title, who, method, path, body string, header ...string) reply {
 	s.c.t.Helper()
 	r := s.c.do(who, method, path, body, header...)
-	fmt.Fprintf(&s.out, "# %s\n> %s %s", title, method, path)
+	fmt.Fprintf(&s.out, "# %s\n> %s %s", title, method, s.c.named(path))
 	if who != "" {
 		fmt.Fprintf(&s.out, " (%s)", who)
 	}
 	if body != "" && len(body) < 500 && !strings.Contains(body, "\r\n") {
-		fmt.Fprintf(&s.out, "\n> %s", body)
+		fmt.Fprintf(&s.out, "\n> %s", s.c.named(body))
 	}
-	fmt.Fprintf(&s.out, "\n< %d %s\n", r.status, r.header.Get("Content-Type"))
+	s.out.WriteString("\n")
+	s.answer(r)
+	return r
+}
+
+// note writes an answer down whose request was made otherwise.
+func (s *transcript) note(title string, r reply) {
+	fmt.Fprintf(&s.out, "# %s\n", title)
+	s.answer(r)
+}
+
+func (s *transcript) answer(r reply) {
+	if s.gateway != nil {
+		for _, asked := range s.gateway.heard() {
+			fmt.Fprintf(&s.out, "= %s\n", s.c.readable(asked))
+		}
+	}
+	fmt.Fprintf(&s.out, "< %d %s\n", r.status, r.header.Get("Content-Type"))
 	for _, h := range []string{"Location", "Www-Authenticate", "Retry-After", "Content-Range", "Content-Disposition"} {
 		if v := r.header.Get(h); v != "" {
 			fmt.Fprintf(&s.out, "< %s: %s\n", h, v)
 		}
 	}
-	s.out.WriteString(readable(r.body) + "\n\n")
-	return r
+	text := r.body
+	if !json.Valid([]byte(text)) {
+		text = fmt.Sprintf("%q", text)
+	}
+	s.out.WriteString(s.c.readable(text) + "\n\n")
 }
 
-// readable is a body as the golden file has it: JSON as it came, all else quoted.
-func readable(body string) string {
-	text := strings.TrimSuffix(body, "\n")
-	if !json.Valid([]byte(text)) {
-		text = fmt.Sprintf("%q", body)
-	}
+// volatile has what is only known in this run written as something else.
+func (c *cloud) volatile(what, with string) { c.names = append(c.names, what, with) }
+
+// readable is a text as the golden file has it.
+func (c *cloud) readable(text string) string {
 	for _, v := range volatile {
 		text = v.what.ReplaceAllString(text, v.with)
 	}
-	return text
+	return c.named(text)
 }
+
+func (c *cloud) named(text string) string { return strings.NewReplacer(c.names...).Replace(text) }
 
 func (s *transcript) compare() {
 	t := s.c.t
@@ -214,8 +236,11 @@ func (c *cloud) fakeInstances(fileURI string) {
 			ConsoleIP: &console, ConsolePort: &port,
 		}
 		if len(q.Instances) > 0 {
-			if q.Instances[0] == f.Instance && q.InstanceIDs[0] == f.Instance {
-				reply(f)
+			f.State, f.Version = bus.Crashed, "an older one"
+			for _, id := range []string{f.Instance, "9b2f0c1d7e5a4f0e8c3b6a1d2e4f5a6b"} {
+				if q.Instances[0] == id && q.InstanceIDs[0] == id && len(q.States) == 0 && q.Version == "" {
+					reply(f)
+				}
 			}
 			return
 		}
@@ -263,6 +288,14 @@ func TestGoldenInstances(t *testing.T) {
 	s.call("file by instance id", alice, "GET", "/apps/hello/instances/9f86d081884c7d659a2feaa0c55ad015/files/logs/stderr.log", "")
 	s.call("range", alice, "GET", "/apps/hello/instances/0/files/logs/stderr.log", "", "Range", "bytes=3-")
 	s.call("range, HEAD", alice, "HEAD", "/apps/hello/instances/0/files/logs/stderr.log", "", "Range", "bytes=0-")
+	s.call("the last bytes", alice, "GET", "/apps/hello/instances/0/files/logs/stderr.log", "", "Range", "bytes=-4")
+	s.call("more than there are", alice, "GET", "/apps/hello/instances/0/files/logs/stderr.log", "", "Range", "bytes=-40")
+	s.call("past the end", alice, "GET", "/apps/hello/instances/0/files/logs/stderr.log", "", "Range", "bytes=10-")
+	s.call("pid of the app", alice, "GET", "/apps/hello/instances/0/files/run.pid", "")
+	s.call("pid of the app, escaped", alice, "GET", "/apps/hello/instances/0/files/%2Frun.pid", "")
+	s.call("an empty file", alice, "GET", "/apps/hello/instances/0/files/empty", "")
+	s.call("what is not for reading", alice, "GET", "/apps/hello/instances/0/files/startup", "")
+	s.call("of a crashed instance, by its id", alice, "GET", "/apps/hello/instances/9b2f0c1d7e5a4f0e8c3b6a1d2e4f5a6b/files/logs/stderr.log", "")
 	s.call("range of an empty file", alice, "HEAD", "/apps/hello/instances/0/files/empty", "", "Range", "bytes=0-")
 	s.call("no such file", alice, "GET", "/apps/hello/instances/0/files/nothing", "")
 	s.call("blank and percent", alice, "GET", "/apps/hello/instances/0/files/a%20%25b", "")
@@ -299,6 +332,11 @@ func fileViewer(t *testing.T) string {
 			http.ServeContent(w, r, "stderr.log", startOfTime, strings.NewReader("0123456789"))
 		case path == "/empty" && r.Header.Get("Range") != "":
 			http.Error(w, "", http.StatusRequestedRangeNotSatisfiable)
+		case path == "/empty":
+		case path == "/run.pid":
+			fmt.Fprint(w, "4711\n")
+		case path == "/startup":
+			http.Error(w, "Not accessible", http.StatusForbidden)
 		case path == "/a %b":
 			fmt.Fprint(w, "odd name")
 		default:

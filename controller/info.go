@@ -67,19 +67,6 @@ func (c *Controller) infoRuntimes(e echo.Context) error {
 	return e.JSON(http.StatusOK, out)
 }
 
-// infoServices is the catalogue of services: empty while this cloud offers none.
-func (c *Controller) infoServices(e echo.Context) error {
-	return e.JSON(http.StatusOK, struct{}{})
-}
-
-// listServices are the caller's service instances: none while this cloud offers none.
-func (c *Controller) listServices(e echo.Context) error {
-	if _, err := user(e); err != nil {
-		return err
-	}
-	return e.JSON(http.StatusOK, []struct{}{})
-}
-
 func (c *Controller) framework(name string) (Framework, bool) {
 	for _, f := range c.cfg.Frameworks {
 		if f.Name == name {
@@ -103,6 +90,7 @@ func (c *Controller) usage(email string) (u api.Usage, err error) {
 	err = c.st.View(func(tx *store.Tx) error {
 		apps, err := tx.AppsOf(email)
 		u = usageOf(apps)
+		u.Services = tx.CountServices(email)
 		return err
 	})
 	return u, err

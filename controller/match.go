@@ -44,8 +44,7 @@ func (c *Controller) matchResources(e echo.Context) error {
 	if err != nil {
 		return err
 	}
-	known = append(bytes.TrimSuffix(known, []byte{','}), "]\n"...)
-	return e.Blob(http.StatusOK, "application/json; charset=utf-8", known)
+	return write(e, http.StatusOK, jsonType, append(bytes.TrimSuffix(known, []byte{','}), ']'))
 }
 
 // walk goes over JSON that is known to be valid. That makes it simple, and several times

@@ -108,7 +108,7 @@ func (c *Controller) startMessage(app *store.App, index int) bus.StartApp {
 	m := bus.StartApp{
 		Droplet: id, Name: app.Name, URIs: list(app.URIs),
 		Runtime: app.Runtime, RuntimeInfo: c.runtimeInfo(app.Runtime), Framework: app.Framework,
-		Version: app.Version(), Services: []bus.Service{}, Limits: limits(app),
+		Version: app.Version(), Services: c.boundServices(app.ID), Limits: limits(app),
 		Env: list(app.Env), Users: []string{app.Owner},
 		Partition: bus.DefaultPartition, Index: index, Debug: app.Debug, Console: app.Console,
 	}

@@ -8,10 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -35,8 +35,8 @@ func (c *Controller) routes() http.Handler {
 	e.HTTPErrorHandler = c.answerError
 	e.IPExtractor = identity.Address
 	e.JSONSerializer = serializer{}
-	e.Pre(escapedPath, methodOverride)
-	e.Use(c.observe, middleware.RecoverWithConfig(middleware.RecoverConfig{DisableStackAll: true}), c.resolveCaller, attribute)
+	e.Pre(escapedPath, methodOverride, noOptions)
+	e.Use(c.observe, middleware.RecoverWithConfig(middleware.RecoverConfig{DisableStackAll: true}), c.resolveCaller, c.requireHTTPS, attribute)
 
 	get := func(path string, h echo.HandlerFunc) { e.Match([]string{http.MethodGet, http.MethodHead}, path, h) }
 	get("/", welcome)
@@ -46,7 +46,7 @@ func (c *Controller) routes() http.Handler {
 
 	get("/users", c.listUsers)
 	e.POST("/users", c.addUser)
-	e.POST("/users/:email/tokens", c.login)
+	e.POST(loginRoute, c.login)
 	get("/users/*", c.getUser)
 	e.PUT("/users/*", c.setPassword)
 	e.DELETE("/users/*", c.deleteUser)
@@ -79,6 +79,11 @@ func (c *Controller) routes() http.Handler {
 	get("/apps/:name/application", c.download)
 
 	get("/services", c.listServices)
+	e.POST("/services", c.addService)
+	get("/services/:alias", c.getService)
+	e.DELETE("/services/:alias", c.deleteService)
+	e.Match([]string{http.MethodPost, http.MethodDelete}, "/services/:label/tokens", serviceTokens)
+	c.routeServices(e, get)
 
 	get("/staging/app/:id", c.basicAuth(stagingUser, c.stagingPackage))
 	e.POST("/staging/droplet/:id/:upload", c.basicAuth(stagingUser, c.stagingDroplet))
@@ -89,16 +94,84 @@ func (c *Controller) routes() http.Handler {
 	return e
 }
 
-// serializer writes JSON under the content type that v1's clients know.
+// routeServices are the routes below /services/v1, and those of brokers.
+func (c *Controller) routeServices(e *echo.Echo, get func(string, echo.HandlerFunc)) {
+	const v1 = "/services/v1"
+	get(v1+"/offerings", c.listOfferings)
+	e.POST(v1+"/offerings", c.registerOffering)
+	for _, offering := range []string{v1 + "/offerings/:label", v1 + "/offerings/:label/:provider"} {
+		get(offering, c.getOffering)
+		e.DELETE(offering, c.deleteOffering)
+		get(offering+"/handles", c.listHandles)
+		e.POST(offering+"/handles/:id", c.updateHandle)
+	}
+	get("/proxied_services/v1/offerings", c.proxiedOfferings("proxied_services"))
+	get("/brokered_services/v1/offerings", c.proxiedOfferings("brokered_services"))
+	get("/brokered_services/poc/offerings", c.proxiedOfferings("brokered_services"))
+
+	e.POST(v1+"/configurations", c.configure)
+	e.DELETE(v1+"/configurations/:alias", c.deleteService)
+	e.POST(v1+"/bindings", c.bindApp)
+	e.POST(v1+"/bindings/external", c.bindExternal)
+	e.DELETE(v1+"/bindings/:token", c.unbindToken)
+	e.POST(v1+"/binding_tokens", c.addBindingToken)
+	get(v1+"/binding_tokens/:token", c.getBindingToken)
+	e.DELETE(v1+"/binding_tokens/:token", c.deleteBindingToken)
+
+	const instance = v1 + "/configurations/:id"
+	get(instance+"/snapshots", c.lifecycle(nil))
+	e.POST(instance+"/snapshots", c.lifecycle(nil))
+	get(instance+"/snapshots/:sid", c.lifecycle(nil))
+	e.Match([]string{http.MethodPut, http.MethodDelete}, instance+"/snapshots/:sid", c.lifecycle(nil))
+	e.POST(instance+"/snapshots/:sid/name", c.lifecycle(snapshotName))
+	get(instance+"/serialized/url/snapshots/:sid", c.lifecycle(nil))
+	e.POST(instance+"/serialized/url/snapshots/:sid", c.lifecycle(nil))
+	e.PUT(instance+"/serialized/url", c.lifecycle(serializedURL))
+	e.Match([]string{http.MethodPut, http.MethodPost}, instance+"/serialized/data", c.importData)
+	get(instance+"/jobs/:job_id", c.lifecycle(nil))
+}
+
+// serializer writes JSON as v1 did: without a newline at its end, and with no character
+// escaped for the sake of HTML.
 type serializer struct{ echo.DefaultJSONSerializer }
 
-func (s serializer) Serialize(e echo.Context, v any, indent string) error {
-	e.Response().Header().Set("Content-Type", "application/json; charset=utf-8")
-	return s.DefaultJSONSerializer.Serialize(e, v, indent)
+func (serializer) Serialize(e echo.Context, v any, _ string) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	return write(e, e.Response().Status, jsonType, bytes.TrimSuffix(b.Bytes(), []byte("\n")))
+}
+
+// Content types as v1 wrote them.
+const (
+	jsonType = "application/json; charset=utf-8"
+	htmlType = "text/html; charset=utf-8"
+)
+
+func write(e echo.Context, status int, kind string, body []byte) error {
+	h := e.Response().Header()
+	h.Set("Content-Type", kind)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	e.Response().WriteHeader(status)
+	_, err := e.Response().Write(body)
+	return err
 }
 
 func welcome(e echo.Context) error {
-	return e.HTML(http.StatusOK, "Welcome to VMware's Cloud Application Platform\n")
+	return write(e, http.StatusOK, htmlType, []byte("Welcome to VMware's Cloud Application Platform\n"))
+}
+
+// noOptions answers OPTIONS as v1 did: there is no such route.
+func noOptions(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(e echo.Context) error {
+		if e.Request().Method == http.MethodOptions {
+			return echo.ErrNotFound
+		}
+		return next(e)
+	}
 }
 
 // escapedPath routes on the path as it was sent, so that %2F and %40 stay inside their
@@ -145,9 +218,9 @@ func streamed(path string) bool {
 
 // formMethod reads the _method field of a form and leaves the body as it was.
 func formMethod(r *http.Request) (string, error) {
-	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	parts := kind == "multipart/form-data"
-	if err != nil || !parts && kind != "application/x-www-form-urlencoded" {
+	kind, boundary := formKind(r.Header.Get("Content-Type"))
+	parts := kind == multipartForm
+	if !parts && kind != urlForm {
 		return "", nil
 	}
 	if parts && (r.ContentLength < 0 || r.ContentLength > maxForm) {
@@ -159,7 +232,7 @@ func formMethod(r *http.Request) (string, error) {
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	if parts {
-		form, err := multipart.NewReader(bytes.NewReader(body), params["boundary"]).ReadForm(maxForm)
+		form, err := multipart.NewReader(bytes.NewReader(body), boundary).ReadForm(maxForm)
 		if err != nil {
 			return "", nil
 		}
@@ -210,6 +283,58 @@ func (c *Controller) proxied(who caller, email string) (*store.User, error) {
 		return err
 	})
 	return &u, err
+}
+
+// requireHTTPS refuses known callers who did not come over TLS, where the operator wants
+// that, and logins, which carry a password.
+func (c *Controller) requireHTTPS(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(e echo.Context) error {
+		if c.cfg.HTTPS == "" || secure(e.Request()) {
+			return next(e)
+		}
+		admin := who(e).real != nil && who(e).real.Admin
+		if e.Path() == loginRoute {
+			admin = admin || c.isAdmin(param(e, "email"))
+		}
+		if admin || c.cfg.HTTPS == HTTPSForAll && (who(e).real != nil || e.Path() == loginRoute) {
+			return api.HTTPSRequired.Because("use https:// in the target")
+		}
+		return next(e)
+	}
+}
+
+const loginRoute = "/users/:email/tokens"
+
+func (c *Controller) isAdmin(email string) bool {
+	admin := false
+	err := c.st.View(func(tx *store.Tx) error {
+		u, err := tx.User(email)
+		admin = u.Admin
+		return err
+	})
+	return err == nil && admin
+}
+
+// secure tells that a request came over TLS, by what routers have said of it.
+func secure(r *http.Request) bool {
+	for _, h := range []string{"X-Forwarded-Proto", "X-Forwarded_Proto"} {
+		if strings.HasPrefix(strings.ToLower(r.Header.Get(h)), "https") {
+			return true
+		}
+	}
+	return r.TLS != nil
+}
+
+// baseURL is the API's address as the client knows it. HTTP/1.0 needs no Host.
+func (c *Controller) baseURL(r *http.Request) string {
+	scheme, host := "http://", r.Host
+	if secure(r) {
+		scheme = "https://"
+	}
+	if host == "" {
+		host = "api." + c.cfg.Domain
+	}
+	return scheme + host
 }
 
 func who(e echo.Context) caller { return e.Get(callerKey).(caller) }
@@ -300,8 +425,17 @@ func parse[T any](body []byte) (v T, err error) {
 	return v, nil
 }
 
-// blank is v1's empty answer: one space.
-func blank(e echo.Context) error { return e.HTML(http.StatusOK, " ") }
+// blank is v1's empty answer: one space. Some clients take nothing else for it.
+func blank(e echo.Context) error { return blankWith(e, http.StatusOK) }
+
+// blankWith says of the space what the client wants to hear, as v1's framework did.
+func blankWith(e echo.Context, status int) error {
+	kind := htmlType
+	if strings.HasPrefix(e.Request().Header.Get("Accept"), "application/json") {
+		kind = jsonType
+	}
+	return write(e, status, kind, []byte(" "))
+}
 
 // faults maps what the packages below report to what a client is told. A cause that is
 // not listed is a SystemError: logged here, hidden there.
@@ -316,6 +450,10 @@ var faults = []struct {
 	{store.ErrNoInvitation, api.BadRequest.Because("there is no such invitation any more")},
 	{store.ErrInvitations, api.BadRequest.Because("too many invitations are open; withdraw some, or let them expire")},
 	{store.ErrNoBlob, api.AppNotFound},
+	{store.ErrNoOffering, api.ServiceNotFound.Because("there is no such service here; `vmc services` lists those that there are")},
+	{store.ErrNoService, api.ServiceNotFound.Because("you have no service of this name; `vmc services` lists yours")},
+	{store.ErrNoBinding, api.BindingNotFound.Because("there is no such binding")},
+	{store.ErrNoToken, api.TokenNotFound.Because("there is no such binding token")},
 	{identity.ErrInvitation, api.Forbidden.Because("registration needs an invitation here, and this one does not hold; ask the administrator for one")},
 	{identity.ErrBadEmail, api.BadRequest.Because("this is no e-mail address")},
 	{context.Canceled, api.SystemError.Because("Cloudlet is stopping; repeat the command when it is back")},
@@ -344,17 +482,30 @@ func (c *Controller) faultOf(err error) *api.Fault {
 	return nil
 }
 
+// invalidKey is the member under which a services route says what is wrong with a body.
+func invalidKey(route string) string {
+	if strings.HasPrefix(route, "/services/v1/") {
+		return "errors"
+	}
+	return "description"
+}
+
 // answerError is the only place that turns errors into answers.
 func (c *Controller) answerError(err error, e echo.Context) {
 	if e.Response().Committed {
 		return
 	}
 	var unknown *echo.HTTPError
+	var bad invalid
+	if errors.As(err, &bad) {
+		e.JSON(http.StatusBadRequest, map[string]string{invalidKey(e.Path()): string(bad)}) //nolint:errcheck // likewise
+		return
+	}
 	fault := c.faultOf(err)
 	switch {
 	case fault != nil:
 	case errors.As(err, &unknown) && (unknown.Code == http.StatusNotFound || unknown.Code == http.StatusMethodNotAllowed):
-		e.HTML(http.StatusNotFound, " ") //nolint:errcheck // the client went away
+		blankWith(e, http.StatusNotFound) //nolint:errcheck // the client went away
 		return
 	default:
 		c.log.Error("request failed", "method", e.Request().Method, "path", e.Request().URL.Path, "err", err)

@@ -248,7 +248,7 @@ func (c *Controller) stagingTask(app *store.App, r *run) bus.StagingTask {
 	return bus.StagingTask{
 		AppID: bus.AppID(id),
 		Properties: bus.StagingProperties{
-			Services: []bus.Service{}, Framework: app.Framework, FrameworkInfo: bus.FrameworkInfo{Name: app.Framework},
+			Services: c.boundServices(app.ID), Framework: app.Framework, FrameworkInfo: bus.FrameworkInfo{Name: app.Framework},
 			Runtime: app.Runtime, RuntimeInfo: c.runtimeInfo(app.Runtime),
 			Resources:   bus.StagingLimits{Memory: app.Memory, Disk: app.Disk, FDs: app.FDs},
 			Environment: list(app.Env),

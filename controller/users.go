@@ -130,7 +130,9 @@ func (c *Controller) deleteUser(e echo.Context) error {
 	if email == who(e).real.Email {
 		return api.BadRequest.Because("an administrator cannot delete the account in use")
 	}
+	ctx := e.Request().Context()
 	var apps []store.App
+	var services []gone
 	err := c.st.Update(func(tx *store.Tx) (err error) {
 		if _, err = tx.User(email); err != nil {
 			return err
@@ -143,19 +145,25 @@ func (c *Controller) deleteUser(e echo.Context) error {
 				return err
 			}
 		}
+		if services, err = dropServices(ctx, tx, email); err != nil {
+			return err
+		}
 		if err := tx.DropPool(email, time.Now()); err != nil {
 			return err
 		}
 		if err := tx.DeleteUser(email); err != nil {
 			return err
 		}
-		return recordDeletion(e.Request().Context(), tx, email, apps)
+		return recordDeletion(ctx, tx, email, apps)
 	})
 	if err != nil {
 		return err
 	}
 	for _, app := range apps {
 		c.forget(app.ID)
+	}
+	for _, g := range services {
+		c.gatewayFailed(&g.offering, "unprovision", unprovisionAt(ctx, &g.offering, &g.Service))
 	}
 	return e.NoContent(http.StatusNoContent)
 }

@@ -49,11 +49,11 @@ type Resources struct {
 
 // Meta is the part of an app that only some clients read.
 type Meta struct {
+	Command string  `json:"command,omitempty"`
 	Debug   *string `json:"debug"`
 	Console *bool   `json:"console"`
 	Version int     `json:"version"`
 	Created int64   `json:"created"`
-	Command string  `json:"command,omitempty"`
 }
 
 // AppRequest creates or changes an app. Absent members keep their value, but for
@@ -70,6 +70,22 @@ type AppRequest struct {
 	Debug     *string           `json:"debug,omitempty"`
 	Console   *bool             `json:"console,omitempty"`
 	Meta      *MetaRequest      `json:"meta,omitempty"`
+}
+
+// UnmarshalJSON takes false for no debug mode: v1 took anything that is not true for none.
+func (r *AppRequest) UnmarshalJSON(data []byte) error {
+	type plain AppRequest
+	read := struct {
+		*plain
+		Debug json.RawMessage `json:"debug"`
+	}{plain: (*plain)(r)}
+	if err := json.Unmarshal(data, &read); err != nil {
+		return err
+	}
+	if len(read.Debug) == 0 || string(read.Debug) == "false" {
+		return nil
+	}
+	return json.Unmarshal(read.Debug, &r.Debug)
 }
 
 // StagingRequest takes both pairs of names that clients use.
@@ -91,13 +107,27 @@ type MetaRequest struct {
 	Version *int `json:"version,omitempty"`
 }
 
-// Int is an integer that some clients send as a string.
+// UnmarshalJSON reads a version of any form in which clients send integers.
+func (m *MetaRequest) UnmarshalJSON(data []byte) error {
+	var read struct {
+		Version *Int `json:"version"`
+	}
+	err := json.Unmarshal(data, &read)
+	m.Version = (*int)(read.Version)
+	return err
+}
+
+// Int is an integer that some clients send as a string, or with a decimal point.
 type Int int
 
-// UnmarshalJSON reads 3 and "3".
+// UnmarshalJSON reads 3, "3" and 3.0.
 func (i *Int) UnmarshalJSON(data []byte) error {
+	text := strings.Trim(string(data), `"`)
+	if whole, zeros, ok := strings.Cut(text, "."); ok && zeros != "" && strings.Trim(zeros, "0") == "" {
+		text = whole
+	}
 	var n int
-	err := json.Unmarshal([]byte(strings.Trim(string(data), `"`)), &n)
+	err := json.Unmarshal([]byte(text), &n)
 	*i = Int(n)
 	return err
 }
