@@ -233,7 +233,8 @@ func (x *exchange) fail(_ http.ResponseWriter, _ *http.Request, err error) {
 	x.badGateway()
 }
 
-// logAccess writes the access log in the form of the v1 routers.
+// logAccess writes the access log in the form of the v1 routers, but for the query: it
+// may hold a token or a password.
 func (x *exchange) logAccess() {
 	ctx := context.Background() // the request's own may be over
 	if !x.log.Enabled(ctx, levelAccess) {
@@ -244,7 +245,9 @@ func (x *exchange) logAccess() {
 	if x.chosen != nil && x.chosen.app != "" {
 		app = string(x.chosen.app)
 	}
+	target, _, _ := strings.Cut(req.RequestURI, "?")
+	referer, _, _ := strings.Cut(req.Referer(), "?")
 	x.log.Log(ctx, levelAccess, "access", "line", fmt.Sprintf("%s - [%s] %q %d %d %q %q %s response_time:%.6f app_id:%s",
-		req.Host, x.start.Format("02/01/2006:15:04:05 -0700"), req.Method+" "+req.RequestURI+" "+req.Proto,
-		x.w.status, x.w.bytes, req.Referer(), req.UserAgent(), req.RemoteAddr, time.Since(x.start).Seconds(), app))
+		req.Host, x.start.Format("02/01/2006:15:04:05 -0700"), req.Method+" "+target+" "+req.Proto,
+		x.w.status, x.w.bytes, referer, req.UserAgent(), req.RemoteAddr, time.Since(x.start).Seconds(), app))
 }
