@@ -34,7 +34,7 @@ func built(b *testing.B) string {
 
 // server is a running cloud.
 type server struct {
-	b      *testing.B
+	b      testing.TB
 	binary string
 	data   string
 	cmd    *exec.Cmd
@@ -42,7 +42,7 @@ type server struct {
 }
 
 // launch starts a cloud and gives the time until its API answers through the router.
-func launch(b *testing.B, binary, data string) (*server, time.Duration) {
+func launch(b testing.TB, binary, data string) (*server, time.Duration) {
 	b.Helper()
 	s := &server{b: b, binary: binary, data: data}
 	s.cmd = exec.Command(binary, "up", "--data", data, "--listen", "127.0.0.1:0")
