@@ -3,7 +3,6 @@ package lifecycle_test
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +22,12 @@ func (d *diary) write(line string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lines = append(d.lines, line)
+}
+
+func (d *diary) read() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return strings.Join(d.lines, ",")
 }
 
 // part is a component that can fail before it is ready, or while it works, or not stop.
@@ -74,9 +79,8 @@ func TestOrder(t *testing.T) {
 		if err := g.Run(ctx, func() { d.write("ready"); cancel() }); err != nil {
 			t.Error(err)
 		}
-		want := []string{"start a", "start b", "start c", "ready", "stop c", "stop b", "stop a"}
-		if !slices.Equal(d.lines, want) {
-			t.Errorf("%v, want %v", d.lines, want)
+		if got, want := d.read(), "start a,start b,start c,ready,stop c,stop b,stop a"; got != want {
+			t.Errorf("%s, want %s", got, want)
 		}
 	})
 }
@@ -109,7 +113,7 @@ func TestFailureStopsTheOthers(t *testing.T) {
 				if err == nil || !strings.Contains(err.Error(), c.want) {
 					t.Errorf("the error is %v, want %q", err, c.want)
 				}
-				if got := strings.Join(d.lines, ","); got != c.lines {
+				if got := d.read(); got != c.lines {
 					t.Errorf("%s, want %s", got, c.lines)
 				}
 				time.Sleep(2 * time.Hour) // the stuck one ends, too
