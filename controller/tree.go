@@ -2,9 +2,8 @@ package controller
 
 import (
 	"archive/zip"
+	"bufio"
 	"bytes"
-	"crypto/sha1"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -112,56 +111,81 @@ func (t tree) list() []node {
 // contents only: the same files make the same package.
 func (t tree) save(batch *store.Batch) (store.Package, error) {
 	nodes := t.list()
-	data, err := json.Marshal(nodes)
+	r, w := io.Pipe() // so that the JSON is never there as a whole
+	go func() { w.CloseWithError(encodeNodes(w, nodes)) }()
+	blob, err := batch.Add(r)
+	r.Close()
 	if err != nil {
 		return store.Package{}, err
 	}
-	blob, err := batch.Add(strings.NewReader(string(data)))
-	if err != nil {
-		return store.Package{}, err
-	}
-	sum := sha1.Sum(data)
-	p := store.Package{Hash: hex.EncodeToString(sum[:]), Tree: blob.SHA256}
+	p := store.Package{Hash: blob.SHA1, Tree: blob.SHA256}
 	for _, n := range nodes {
 		p.Size += n.Size
 	}
 	return p, nil
 }
 
-func loadTree(blobs *store.Blobs, p store.Package) ([]node, error) {
+// encodeNodes writes nodes as one JSON array.
+func encodeNodes(w io.Writer, nodes []node) error {
+	b := bufio.NewWriter(w)
+	next := byte('[')
+	for _, n := range nodes {
+		data, err := json.Marshal(n)
+		if err != nil {
+			return err
+		}
+		b.WriteByte(next)
+		b.Write(data)
+		next = ','
+	}
+	if next == '[' {
+		b.WriteByte(next)
+	}
+	b.WriteByte(']')
+	return b.Flush() // with the first error
+}
+
+// eachNode calls do with the nodes of a package, one by one.
+func eachNode(blobs *store.Blobs, p store.Package, do func(node) error) error {
 	f, err := blobs.Open(p.Tree)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
-	var nodes []node
-	return nodes, json.NewDecoder(f).Decode(&nodes)
+	d := json.NewDecoder(f)
+	if _, err := d.Token(); err != nil { // the bracket
+		return err
+	}
+	for d.More() {
+		var n node
+		if err := d.Decode(&n); err != nil {
+			return err
+		}
+		if err := do(n); err != nil {
+			return err
+		}
+	}
+	_, err = d.Token() // the other one, or the list is cut
+	return err
 }
 
 // treeBlobs are the blobs that a package holds on to.
-func treeBlobs(blobs *store.Blobs, p store.Package) ([]string, error) {
-	nodes, err := loadTree(blobs, p)
-	var sums []string
-	for _, n := range nodes {
+func treeBlobs(blobs *store.Blobs, p store.Package) (sums []string, err error) {
+	err = eachNode(blobs, p, func(n node) error {
 		if n.Blob != "" {
 			sums = append(sums, n.Blob)
 		}
-	}
+		return nil
+	})
 	return sums, err
 }
 
 // writeZip writes a package as the zip that stagers and clients expect. Its readers are
 // near, so nothing is compressed.
 func writeZip(w io.Writer, blobs *store.Blobs, p store.Package) error {
-	nodes, err := loadTree(blobs, p)
-	if err != nil {
-		return err
-	}
 	z := zip.NewWriter(w)
-	for _, n := range nodes {
-		if err := writeEntry(z, blobs, n); err != nil {
-			return err
-		}
+	if err := eachNode(blobs, p, func(n node) error { return writeEntry(z, blobs, n) }); err != nil {
+		return err
 	}
 	return z.Close()
 }
@@ -212,7 +236,8 @@ func (u *unpacker) unzip(r io.ReaderAt, size int64) error {
 	if len(z.File) > maxEntries {
 		return fmt.Errorf("%w: more than %d files", errTooLarge, maxEntries)
 	}
-	for _, f := range z.File {
+	for i, f := range z.File {
+		z.File[i] = nil // an entry takes more memory than what is kept of it
 		if err := u.entry(f); err != nil {
 			return err
 		}
