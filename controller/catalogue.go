@@ -6,7 +6,6 @@ import (
 	"errors"
 	"maps"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -59,11 +58,22 @@ func (a acl) admits(email string) bool {
 		return true
 	}
 	return email != "" && (slices.Contains(a.Users, email) ||
-		slices.ContainsFunc(a.Wildcards, func(w string) bool { return wildcard(w).MatchString(email) }))
+		slices.ContainsFunc(a.Wildcards, func(w string) bool { return matches(w, email) }))
 }
 
-func wildcard(text string) *regexp.Regexp {
-	return regexp.MustCompile(`^` + strings.ReplaceAll(regexp.QuoteMeta(text), `\*`, `.*`) + `$`)
+// matches tells whether a text fits a pattern, in which * stands for anything.
+func matches(pattern, text string) bool {
+	parts := strings.Split(pattern, "*")
+	text, ok := strings.CutPrefix(text, parts[0])
+	if len(parts) == 1 {
+		return ok && text == ""
+	}
+	last := len(parts) - 1
+	for _, part := range parts[1:last] {
+		_, rest, found := strings.Cut(text, part)
+		text, ok = rest, ok && found
+	}
+	return ok && strings.HasSuffix(text, parts[last])
 }
 
 // visible tells whether a user may see a plan of an offering, or any plan where plan is

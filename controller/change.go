@@ -80,7 +80,11 @@ func (c *Controller) apply(app *store.App, req api.AppRequest, owner *store.User
 		app.URIs = uris
 	}
 	if req.Env != nil {
+		before := bundleWithout(app.Env)
 		app.Env = cleanEnv(*req.Env)
+		if !slices.Equal(before, bundleWithout(app.Env)) {
+			app.PackageState = store.Pending
+		}
 	}
 	if err := c.applyStaging(app, req.Staging); err != nil {
 		return err
@@ -102,7 +106,7 @@ func checkVersion(app *store.App, req api.AppRequest) error {
 }
 
 // applyStaging sets framework, runtime and command. A runtime that is left out becomes
-// the framework's default.
+// the framework's default; a framework that is left out is an error, as in v1.
 func (c *Controller) applyStaging(app *store.App, req *api.StagingRequest) error {
 	wasFramework, wasRuntime := app.Framework, app.Runtime
 	if req != nil {
@@ -113,14 +117,7 @@ func (c *Controller) applyStaging(app *store.App, req *api.StagingRequest) error
 				runtime = old.runtime
 			}
 		}
-		if framework != "" {
-			app.Framework, app.Runtime = framework, ""
-		} else if app.Framework == "" || req.Model == nil && req.Framework == nil && runtime == "" && req.Command == nil {
-			return api.FrameworkInvalid.With("NONE").Because("name a framework: this cloud has %s", c.frameworkNames())
-		}
-		if runtime != "" {
-			app.Runtime = runtime
-		}
+		app.Framework, app.Runtime = framework, runtime
 		if req.Command != nil {
 			app.Command = *req.Command
 		}
@@ -243,6 +240,16 @@ func cleanEnv(given []string) []string {
 		env = append(env, entry)
 	}
 	return env
+}
+
+// bundleWithout are the entries that decide which gems staging installs.
+func bundleWithout(env []string) (entries []string) {
+	for _, entry := range env {
+		if strings.HasPrefix(entry, "BUNDLE_WITHOUT=") {
+			entries = append(entries, entry)
+		}
+	}
+	return entries
 }
 
 // validate is the last check before a description is saved.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"mime"
 	"mime/multipart"
 	"net/http/httptest"
 	"net/url"
@@ -309,6 +310,58 @@ func FuzzResources(f *testing.F) {
 		}
 		if i != len(want) {
 			t.Errorf("%d elements of %q, want %q", i, body, want)
+		}
+	})
+}
+
+// Whatever a gateway sends, it is an offering or told what is wrong; what is accepted is
+// accepted again.
+func FuzzOffering(f *testing.F) {
+	for _, seed := range []string{
+		`{"label":"redis-2.2","url":"http://10.0.0.9:33001","supported_versions":["2.2"],"version_aliases":{"current":"2.2"},"plans":["free"],"active":true}`,
+		`{"label":"a-b","url":"https://x","supported_versions":[],"version_aliases":{},"acls":{"wildcards":["*("],"plans":{"x":{}}},"cf_plan_id":{"x":1},"timeout":1e2}`,
+		`{"label":null}`, `[1]`, `null`, ``, `{"a":1,"a":null}`, `{"label":"a-b","timeout":99999999999999999999}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		req, err := parseMessage[api.Offering](offeringMessage, body)
+		var bad invalid
+		if err != nil {
+			if !errors.As(err, &bad) || bad == "" {
+				t.Fatalf("%T %v", err, err)
+			}
+			return
+		}
+		o := store.Offering{Label: req.Label}
+		if applyOffering(&o, &req) != nil {
+			return
+		}
+		visible(&o, "a@example.com", "")
+		describeService(&o, "", "1", "")
+		again, err := json.Marshal(describeOffering(&o))
+		if err == nil {
+			_, err = parseMessage[api.Offering](offeringMessage, again)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", again, err)
+		}
+	})
+}
+
+// A form's header never fails; what Go's own reader understands is understood alike.
+func FuzzFormKind(f *testing.F) {
+	for _, seed := range []string{
+		"multipart/form-data; boundary=0.6327711024042219", "multipart/form-data;boundary=-----------RubyMultipartPost", `Multipart/Form-Data; Boundary="a b"`,
+		"multipart/form-data; boundary=a/b=c?", "application/x-www-form-urlencoded; charset=UTF-8", ";", "multipart/form-data; boundary=",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		kind, boundary := formKind(header)
+		want, params, err := mime.ParseMediaType(header)
+		if err == nil && (kind != want || boundary != params["boundary"]) {
+			t.Errorf("%q: %q, %q", header, kind, boundary)
 		}
 	})
 }

@@ -13,6 +13,7 @@ import (
 
 	"cloudlet/bus"
 	"cloudlet/controller"
+	"cloudlet/controller/api"
 	"cloudlet/internal/testkit"
 )
 
@@ -381,5 +382,50 @@ func TestGoldenInternal(t *testing.T) {
 	s.call("count of apps", "", "GET", "/bulk/counts?model=app", "", "Authorization", auth)
 	s.call("count of users", "", "GET", "/bulk/counts", "", "Authorization", auth)
 	s.call("count of anything", "", "GET", "/bulk/counts?model=planets", "", "Authorization", auth)
+	s.compare()
+}
+
+// Every code of v1's table that a client can meet, and that no other golden file has.
+func TestGoldenCodes(t *testing.T) {
+	t.Parallel()
+	c := start(t, func(cfg *controller.Config) {
+		cfg.Account = api.Account{Memory: 512, AppURIs: 2, Apps: 2, Services: 1}
+	})
+	stager := c.stager()
+	stager.instead(func(bus.StagingTask) bus.StagingResult {
+		return bus.StagingResult{Error: "Staging task failed:\n Staging plugin failed: \"npm\""}
+	})
+	c.ok(bob, "POST", "/apps", `{"name":"his","staging":{"framework":"node"},"uris":["taken.localhost"]}`)
+	c.ok(alice, "POST", "/apps", create)
+	s := transcript{c: c}
+	put := func(title, body string) { s.call(title, alice, "PUT", "/apps/hello", body) }
+	put("100", `{`)
+	put("102", `{"meta":{"version":77}}`)
+	login := c.bulkLogin()
+	s.call("111", "", "GET", "/bulk/counts?model=planets", "", "Authorization", basic(login.User, login.Password))
+	s.call("200", "", "GET", "/apps", "")
+	s.call("201", root, "DELETE", "/users/nobody@example.com", "")
+	s.call("300", alice, "POST", "/apps", `{"name":"a b","staging":{"framework":"node"}}`)
+	s.call("301", alice, "GET", "/apps/none", "")
+	s.call("305", alice, "GET", "/apps/hello/instances/0/files/logs", "")
+	put("308: no framework", `{"staging":{}}`)
+	put("308: a runtime is none", `{"staging":{"stack":"node"}}`)
+	put("308: nor is a command", `{"staging":{"command":"x"}}`)
+	put("309", `{"state":"STARTED","debug":"run"}`)
+	s.note("402", c.upload(alice, "hello", "no zip", "[]"))
+	put("600", `{"state":"STARTED","instances":3,"resources":{"memory":256}}`)
+	c.ok(alice, "POST", "/apps", `{"name":"two","staging":{"framework":"node"}}`)
+	s.call("601", alice, "POST", "/apps", `{"name":"three","staging":{"framework":"node"}}`)
+	put("602", `{"uris":["a.localhost","b.localhost","c.localhost"]}`)
+	put("700", `{"uris":["a b"]}`)
+	put("701", `{"uris":["taken.localhost"]}`)
+	put("702", `{"uris":["www.example.com"]}`)
+	put("a started app without bits", `{"state":"STARTED"}`)
+	s.call("304", alice, "GET", "/apps/hello/instances/2/files/logs", "")
+	s.call("306: nobody has it", alice, "GET", "/apps/hello/instances/0/files/logs", "")
+	c.upload(alice, "hello", pack(t, "app.js", "hello"), "[]")
+	put("310", `{"state":"STARTED"}`)
+	s.call("310 stops the app", alice, "GET", "/apps/hello/update", "")
+	s.call("the package", alice, "GET", "/apps/hello/application", "")
 	s.compare()
 }

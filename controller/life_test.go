@@ -678,3 +678,20 @@ func addEnv(ctx context.Context, cl *api.Client, name, entry string) error {
 	env := append(app.Env, entry)
 	return cl.UpdateApp(ctx, name, api.AppRequest{Env: &env, Meta: &api.MetaRequest{Version: &app.Meta.Version}})
 }
+
+// Which gems are left out is decided when the app is staged, so a change stages it again.
+func TestBundleWithout(t *testing.T) {
+	t.Parallel()
+	c, s := pushed(t, nil)
+	c.ok(alice, "PUT", "/apps/hello", `{"env":["A=1"]}`)
+	c.expect()
+	c.ok(alice, "PUT", "/apps/hello", `{"env":["BUNDLE_WITHOUT=test","A=1"]}`)
+	if env := testkit.Next(t, s.tasks).Properties.Environment; len(env) != 2 {
+		t.Errorf("staged with %q", env)
+	}
+	c.expect("staging 1")
+	c.ok(alice, "PUT", "/apps/hello", `{"env":["A=2","BUNDLE_WITHOUT=test"]}`)
+	c.expect()
+	c.ok(alice, "PUT", "/apps/hello", `{"env":[]}`)
+	c.expect("staging 1")
+}
