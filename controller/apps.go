@@ -379,7 +379,7 @@ func (c *Controller) updateState(e echo.Context) error {
 		running := c.health(e.Request().Context(), []store.App{app})[app.ID]
 		if running != nil && *running == app.Instances {
 			word = "SUCCEEDED"
-		} else if word = "UPDATING"; len(c.crashed(e.Request().Context(), app.ID)) > 0 {
+		} else if word = "UPDATING"; len(c.crashed(e.Request().Context(), &app)) > 0 {
 			word = "CANARY_FAILED"
 		}
 	}

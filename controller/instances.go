@@ -136,14 +136,19 @@ func (c *Controller) crashes(e echo.Context) error {
 		return err
 	}
 	out := api.Crashes{Crashes: []api.Crash{}}
-	for _, i := range c.crashed(e.Request().Context(), app.ID) {
+	for _, i := range c.crashed(e.Request().Context(), &app) {
 		out.Crashes = append(out.Crashes, api.Crash{Instance: i.Instance, Since: int64(i.Since)})
 	}
 	return e.JSON(http.StatusOK, out)
 }
 
-func (c *Controller) crashed(ctx context.Context, id store.AppID) []bus.CrashedInstance {
-	q := bus.StatusOf{Droplet: bus.AppNumber(id), State: bus.Crashed}
+// crashed asks for the crashed instances of an app. One that never had a droplet has
+// none, and the health manager, which does not know it yet, would let us wait.
+func (c *Controller) crashed(ctx context.Context, app *store.App) []bus.CrashedInstance {
+	if app.Droplet == nil {
+		return nil
+	}
+	q := bus.StatusOf{Droplet: bus.AppNumber(app.ID), State: bus.Crashed}
 	for _, r := range bus.HealthStatus.Gather(ctx, c.conn, q, 1, c.cfg.Gather) {
 		if r.Instances != nil {
 			return *r.Instances
