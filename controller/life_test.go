@@ -695,3 +695,17 @@ func TestBundleWithout(t *testing.T) {
 	c.ok(alice, "PUT", "/apps/hello", `{"env":[]}`)
 	c.expect("staging 1")
 }
+
+// An app that never had a droplet has not crashed: nobody is asked, and so nobody is
+// waited for.
+func TestNoCrashesBeforeADroplet(t *testing.T) {
+	c := start(t, nil)
+	c.health(0, func(bus.StatusOf) *bus.StatusReply {
+		t.Error("the health manager was asked")
+		return nil
+	})
+	c.ok(alice, "POST", "/apps", `{"name":"new","staging":{"framework":"node"}}`)
+	if got := c.ok(alice, "GET", "/apps/new/crashes", ""); got != `{"crashes":[]}` {
+		t.Errorf("got %s", got)
+	}
+}
