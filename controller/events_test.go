@@ -189,3 +189,32 @@ func TestEventsOfUsers(t *testing.T) {
 		root+" for "+bob+" user.password: "+bob, "system user.quota: "+bob+", memory default → 512",
 		bob+" app.create chat: node, runtime node, 0 instances, memory 256M", root+" user.delete: "+bob+", application chat")
 }
+
+// What Cloudlet adds to v1's routes, as far as no other transcript has it.
+func TestGoldenAdditions(t *testing.T) {
+	t.Parallel()
+	c := start(t, nil)
+	c.health(0, func(bus.StatusOf) *bus.StatusReply { return nil })
+	c.ok(alice, "POST", "/apps", `{"name":"hello","staging":{"framework":"node"}}`)
+	s := transcript{c: c}
+	s.call("invite", root, "POST", "/invitations", `{"email":"carol@example.com"}`)
+	s.call("not for all", alice, "POST", "/invitations", "")
+	s.call("open invitations", root, "GET", "/invitations", "")
+	s.call("withdraw none", root, "DELETE", "/invitations/none", "")
+	s.call("nothing is being staged", alice, "GET", "/apps/hello/staging_log", "")
+	s.call("numbers are for administrators", alice, "GET", "/metrics", "")
+	s.call("log out", alice, "DELETE", "/tokens", "")
+	s.call("the token is dead", alice, "GET", "/apps", "")
+	s.compare()
+}
+
+// The description of the API is for everybody.
+func TestDescriptionIsServed(t *testing.T) {
+	t.Parallel()
+	c := start(t, nil)
+	var doc struct{ OpenAPI string }
+	r := c.do("", "GET", "/openapi.json", "")
+	if err := json.Unmarshal([]byte(r.body), &doc); err != nil || r.status != 200 || doc.OpenAPI != "3.1.0" {
+		t.Errorf("%d %v %.200s", r.status, err, r.body)
+	}
+}

@@ -33,6 +33,8 @@ var volatile = []struct {
 	{regexp.MustCompile(`"(created|updated|since)":1[78]\d{8}`), `"$1":NOW`},
 	{regexp.MustCompile(`"updated_at":"20[23]\d-[^"]*Z"`), `"updated_at":"NOW"`},
 	{regexp.MustCompile(`"time":"20[2-9]\d-[^"]*Z"`), `"time":"NOW"`},
+	{regexp.MustCompile(`"(id|code)":"\w{26,}"`), `"$1":"RANDOM"`},
+	{regexp.MustCompile(`"expires":\d{10}`), `"expires":NOW`},
 	{regexp.MustCompile(`04085b08[0-9a-f]+`), `0408TOKEN`},
 	{regexp.MustCompile(`"version":"[0-9a-f]{32}-`), `"version":"RANDOM-`},
 }

@@ -40,6 +40,7 @@ func (c *Controller) routes() http.Handler {
 
 	get := func(path string, h echo.HandlerFunc) { e.Match([]string{http.MethodGet, http.MethodHead}, path, h) }
 	get("/", welcome)
+	get("/openapi.json", openapi)
 	get("/info", c.info)
 	get("/info/runtimes", c.infoRuntimes)
 	get("/info/services", c.infoServices)
