@@ -270,7 +270,9 @@ func (c *Controller) abandon(ctx ctx, app *store.App) {
 	for _, b := range bindings {
 		err = errors.Join(err, c.unbind(ctx, b, false))
 	}
-	err = errors.Join(err, c.st.Update(func(tx *store.Tx) error { return tx.DeleteApp(app.ID) }))
+	err = errors.Join(err, c.st.Update(func(tx *store.Tx) error {
+		return errors.Join(tx.DeleteApp(app.ID), record(ctx, tx, app, store.AppDeleted, "it could not be bound to all that it asked for"))
+	}))
 	if err != nil {
 		c.log.Error("half-made app", "app", app.ID, "err", err)
 	}
