@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
+	"strconv"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -387,4 +387,4 @@ func (c *Controller) updateState(e echo.Context) error {
 }
 
 // memoryText is an amount of memory as v1's texts have it.
-func memoryText(mb int) string { return strings.TrimSpace(itoa(mb)) + "M" }
+func memoryText(mb int) string { return strconv.Itoa(mb) + "M" }

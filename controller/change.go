@@ -4,7 +4,6 @@ import (
 	"context"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -272,5 +271,3 @@ func validate(app *store.App) error {
 	}
 	return nil
 }
-
-func itoa(n int) string { return strconv.Itoa(n) }

@@ -96,7 +96,7 @@ func count(n int, thing string) string {
 	if n != 1 {
 		thing += "s"
 	}
-	return itoa(n) + " " + thing
+	return strconv.Itoa(n) + " " + thing
 }
 
 // traits are a new app in words.
@@ -115,7 +115,7 @@ func traits(app *store.App) []string {
 // command may be secrets: of these only the names are told.
 func differences(before, after *store.App) (out []string) {
 	for _, f := range []struct{ name, from, to string }{
-		{"instances", itoa(before.Instances), itoa(after.Instances)},
+		{"instances", strconv.Itoa(before.Instances), strconv.Itoa(after.Instances)},
 		{"memory", memoryText(before.Memory), memoryText(after.Memory)},
 		{"framework", before.Framework, after.Framework},
 		{"runtime", before.Runtime, after.Runtime},
@@ -269,7 +269,7 @@ func (c *Controller) noteRestart(app store.AppID, indices []int) {
 	}
 	words := make([]string, len(indices))
 	for i, index := range indices {
-		words[i] = itoa(index)
+		words[i] = strconv.Itoa(index)
 	}
 	c.note(app, store.AppRestarted, "missing instances: "+strings.Join(words, ", "))
 }
