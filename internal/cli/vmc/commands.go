@@ -9,6 +9,7 @@ import (
 // command is one row of the table of commands.
 type command struct {
 	names    []string // the main one first
+	action   string   // what v1 called the code behind it: namespace:action
 	group    string   // where help lists it
 	usage    string   // its arguments and options
 	about    string
@@ -22,63 +23,64 @@ var commandTable []command
 
 func init() {
 	commandTable = []command{
-		{names: []string{"target"}, group: "Getting Started", usage: "[url]", about: "Show the target cloud, or choose another", max: 1, run: targetCommand},
-		{names: []string{"login"}, group: "Getting Started", usage: "[email] [--email, --passwd]", about: "Log in to the target", max: 1, run: loginCommand},
-		{names: []string{"info"}, group: "Getting Started", about: "Show the target, the account and what it uses", run: infoCommand},
+		{names: []string{"target"}, action: "misc:target", group: "Getting Started", usage: "[url]", about: "Show the target cloud, or choose another", max: 1, run: targetCommand},
+		{names: []string{"login"}, action: "user:login", group: "Getting Started", usage: "[email] [--email, --passwd]", about: "Log in to the target", max: 1, run: loginCommand},
+		{names: []string{"info"}, action: "misc:info", group: "Getting Started", about: "Show the target, the account and what it uses", run: infoCommand},
 
-		{names: []string{"apps", "list"}, group: "Applications", about: "List your applications", run: appsCommand},
+		{names: []string{"apps", "list"}, action: "apps:apps", group: "Applications", about: "List your applications", run: appsCommand},
 
-		{names: []string{"push"}, group: "Application Creation", usage: "[appname] [--path, --url, --instances N, --mem, --framework, --runtime, --command, --no-start]", about: "Make an application of a folder, or update it, and start it", max: 1, run: pushCommand},
+		{names: []string{"push"}, action: "apps:push", group: "Application Creation", usage: "[appname] [--path, --url, --instances N, --mem, --framework, --runtime, --command, --no-start]", about: "Make an application of a folder, or update it, and start it", max: 1, run: pushCommand},
 
-		{names: []string{"start"}, group: "Application Operations", usage: "[appname] [--debug [MODE]]", about: "Start an application", max: 1, run: startCommand},
-		{names: []string{"stop"}, group: "Application Operations", usage: "[appname]", about: "Stop an application", max: 1, run: stopCommand},
-		{names: []string{"restart"}, group: "Application Operations", usage: "[appname] [--debug [MODE]]", about: "Stop an application and start it again", max: 1, run: restartCommand},
-		{names: []string{"delete"}, group: "Application Operations", usage: "<appname> [--all, --force]", about: "Delete an application", max: 1, run: deleteCommand},
+		{names: []string{"start"}, action: "apps:start", group: "Application Operations", usage: "[appname] [--debug [MODE]]", about: "Start an application", max: 1, run: startCommand},
+		{names: []string{"stop"}, action: "apps:stop", group: "Application Operations", usage: "[appname]", about: "Stop an application", max: 1, run: stopCommand},
+		{names: []string{"restart"}, action: "apps:restart", group: "Application Operations", usage: "[appname] [--debug [MODE]]", about: "Stop an application and start it again", max: 1, run: restartCommand},
+		{names: []string{"delete"}, action: "apps:delete", group: "Application Operations", usage: "<appname> [--all, --force]", about: "Delete an application", max: 1, run: deleteCommand},
 
-		{names: []string{"update"}, group: "Application Updates", usage: "[appname] [--path]", about: "Send new files, and restart the application if it runs", max: 1, run: updateCommand},
-		{names: []string{"mem"}, group: "Application Updates", usage: "<appname> [memsize]", about: "Show or change the memory of each instance", min: 1, max: 2, run: memCommand},
-		{names: []string{"map"}, group: "Application Updates", usage: "<appname> <url>", about: "Let the application answer at a URL", min: 2, max: 2, run: mapCommand},
-		{names: []string{"unmap"}, group: "Application Updates", usage: "<appname> <url>", about: "Take a URL away from the application", min: 2, max: 2, run: unmapCommand},
-		{names: []string{"instances", "scale"}, group: "Application Updates", usage: "<appname> [num | +num | -num]", about: "List the instances, or change their number", min: 1, max: 2, run: instancesCommand},
+		{names: []string{"update"}, action: "apps:update", group: "Application Updates", usage: "[appname] [--path]", about: "Send new files, and restart the application if it runs", max: 1, run: updateCommand},
+		{names: []string{"mem"}, action: "apps:mem", group: "Application Updates", usage: "<appname> [memsize]", about: "Show or change the memory of each instance", min: 1, max: 2, run: memCommand},
+		{names: []string{"map"}, action: "apps:map", group: "Application Updates", usage: "<appname> <url>", about: "Let the application answer at a URL", min: 2, max: 2, run: mapCommand},
+		{names: []string{"unmap"}, action: "apps:unmap", group: "Application Updates", usage: "<appname> <url>", about: "Take a URL away from the application", min: 2, max: 2, run: unmapCommand},
+		{names: []string{"instances", "scale"}, action: "apps:instances", group: "Application Updates", usage: "<appname> [num | +num | -num]", about: "List the instances, or change their number", min: 1, max: 2, run: instancesCommand},
 
-		{names: []string{"crashes"}, group: "Application Information", usage: "<appname>", about: "List the instances that crashed lately", min: 1, max: 1, run: crashesCommand},
-		{names: []string{"crashlogs"}, group: "Application Information", usage: "<appname> [--instance]", about: "Print the logs of a crashed instance", min: 1, max: 1, run: crashlogsCommand},
-		{names: []string{"events"}, group: "Application Information", usage: "[appname] [--json]", about: "List who changed what, and what befell the applications", max: 1, run: eventsCommand},
-		{names: []string{"logs"}, group: "Application Information", usage: "<appname> [--all, --instance, --prefix]", about: "Print the logs of an instance", min: 1, max: 1, run: logsCommand},
-		{names: []string{"files"}, group: "Application Information", usage: "<appname> [path] [--all, --instance, --prefix]", about: "Print a file or the listing of a folder", min: 1, max: 2, raw: true, run: filesCommand},
-		{names: []string{"stats"}, group: "Application Information", usage: "[appname]", about: "Show what the instances use", max: 1, run: statsCommand},
+		{names: []string{"crashes"}, action: "apps:crashes", group: "Application Information", usage: "<appname>", about: "List the instances that crashed lately", min: 1, max: 1, run: crashesCommand},
+		{names: []string{"crashlogs"}, action: "apps:crashlogs", group: "Application Information", usage: "<appname> [--instance]", about: "Print the logs of a crashed instance", min: 1, max: 1, run: crashlogsCommand},
+		{names: []string{"events"}, action: "apps:events", group: "Application Information", usage: "[appname] [--json]", about: "List who changed what, and what befell the applications", max: 1, run: eventsCommand},
+		{names: []string{"logs"}, action: "apps:logs", group: "Application Information", usage: "<appname> [--all, --instance, --prefix]", about: "Print the logs of an instance", min: 1, max: 1, run: logsCommand},
+		{names: []string{"files"}, action: "apps:files", group: "Application Information", usage: "<appname> [path] [--all, --instance, --prefix]", about: "Print a file or the listing of a folder", min: 1, max: 2, raw: true, run: filesCommand},
+		{names: []string{"stats"}, action: "apps:stats", group: "Application Information", usage: "[appname]", about: "Show what the instances use", max: 1, run: statsCommand},
 
-		{names: []string{"env"}, group: "Application Environment", usage: "<appname>", about: "List the environment variables", min: 1, max: 1, run: envCommand},
-		{names: []string{"env-add", "env_add"}, group: "Application Environment", usage: "<appname> <variable[=]value>", about: "Set an environment variable", min: 2, max: 3, run: envAddCommand},
-		{names: []string{"env-del", "env_del"}, group: "Application Environment", usage: "<appname> <variable>", about: "Remove an environment variable", min: 2, max: 2, run: envDelCommand},
+		{names: []string{"env"}, action: "apps:environment", group: "Application Environment", usage: "<appname>", about: "List the environment variables", min: 1, max: 1, run: envCommand},
+		{names: []string{"env-add", "env_add"}, action: "apps:environment_add", group: "Application Environment", usage: "<appname> <variable[=]value>", about: "Set an environment variable", min: 2, max: 3, run: envAddCommand},
+		{names: []string{"env-del", "env_del"}, action: "apps:environment_del", group: "Application Environment", usage: "<appname> <variable>", about: "Remove an environment variable", min: 2, max: 2, run: envDelCommand},
 
-		{names: []string{"user"}, group: "Administration", about: "Show who is logged in", run: userCommand},
-		{names: []string{"passwd"}, group: "Administration", usage: "[newpassword]", about: "Change your password", max: 1, run: passwdCommand},
-		{names: []string{"logout"}, group: "Administration", about: "Make all tokens worthless and forget them", run: logoutCommand},
-		{names: []string{"add-user", "add_user", "create_user", "create-user", "register"}, group: "Administration", usage: "[email] [--email, --passwd, --invitation]", about: "Register somebody (for administrators, unless registration is open)", max: 1, run: addUserCommand},
-		{names: []string{"invite"}, group: "Administration", usage: "[email]", about: "Invite somebody to register (for administrators)", max: 1, run: inviteCommand},
-		{names: []string{"quota"}, group: "Administration", usage: "[user] [memory=SIZE, apps=N, services=N, urls=N]", about: "Show what somebody may use, or change it (for administrators)", max: 5, run: quotaCommand},
-		{names: []string{"delete-user", "delete_user", "unregister"}, group: "Administration", usage: "<user>", about: "Delete somebody with all applications (for administrators)", min: 1, max: 1, run: deleteUserCommand},
-		{names: []string{"users"}, group: "Administration", about: "List everybody and their applications (for administrators)", run: usersCommand},
+		{names: []string{"user"}, action: "user:info", group: "Administration", about: "Show who is logged in", run: userCommand},
+		{names: []string{"passwd"}, action: "user:change_password", group: "Administration", usage: "[newpassword]", about: "Change your password", max: 1, run: passwdCommand},
+		{names: []string{"logout"}, action: "user:logout", group: "Administration", about: "Make all tokens worthless and forget them", run: logoutCommand},
+		{names: []string{"add-user", "add_user", "create_user", "create-user", "register"}, action: "admin:add_user", group: "Administration", usage: "[email] [--email, --passwd, --invitation]", about: "Register somebody (for administrators, unless registration is open)", max: 1, run: addUserCommand},
+		{names: []string{"invite"}, action: "admin:invite", group: "Administration", usage: "[email]", about: "Invite somebody to register (for administrators)", max: 1, run: inviteCommand},
+		{names: []string{"quota"}, action: "admin:quota", group: "Administration", usage: "[user] [memory=SIZE, apps=N, services=N, urls=N]", about: "Show what somebody may use, or change it (for administrators)", max: 5, run: quotaCommand},
+		{names: []string{"delete-user", "delete_user", "unregister"}, action: "admin:delete_user", group: "Administration", usage: "<user>", about: "Delete somebody with all applications (for administrators)", min: 1, max: 1, run: deleteUserCommand},
+		{names: []string{"users"}, action: "admin:users", group: "Administration", about: "List everybody and their applications (for administrators)", run: usersCommand},
 
-		{names: []string{"runtimes"}, group: "System", about: "List the runtimes of the target", run: runtimesCommand},
-		{names: []string{"frameworks"}, group: "System", about: "List the frameworks of the target", run: frameworksCommand},
+		{names: []string{"runtimes"}, action: "misc:runtimes", group: "System", about: "List the runtimes of the target", run: runtimesCommand},
+		{names: []string{"frameworks"}, action: "misc:frameworks", group: "System", about: "List the frameworks of the target", run: frameworksCommand},
 
-		{names: []string{"aliases"}, group: "Misc", about: "List the aliases", run: aliasesCommand},
-		{names: []string{"alias"}, group: "Misc", usage: "<alias[=]command>", about: "Give a command another name", min: 1, max: 2, run: aliasCommand},
-		{names: []string{"unalias"}, group: "Misc", usage: "<alias>", about: "Forget an alias", min: 1, max: 1, run: unaliasCommand},
-		{names: []string{"targets", "tokens"}, group: "Misc", about: "List the known targets and their tokens", run: targetsCommand},
-		{names: []string{"version"}, group: "Misc", about: "Print the version", run: versionCommand},
+		{names: []string{"aliases"}, action: "misc:aliases", group: "Misc", about: "List the aliases", run: aliasesCommand},
+		{names: []string{"alias"}, action: "misc:alias", group: "Misc", usage: "<alias[=]command>", about: "Give a command another name", min: 1, max: 2, run: aliasCommand},
+		{names: []string{"unalias"}, action: "misc:unalias", group: "Misc", usage: "<alias>", about: "Forget an alias", min: 1, max: 1, run: unaliasCommand},
+		{names: []string{"targets", "tokens"}, action: "misc:tokens", group: "Misc", about: "List the known targets and their tokens", run: targetsCommand},
+		{names: []string{"version"}, action: "misc:version", group: "Misc", about: "Print the version", run: versionCommand},
 
-		{names: []string{"help"}, group: "Help", usage: "[command]", about: "Explain all commands, or one", max: 1, run: helpCommand},
-		{names: []string{"options"}, group: "Help", about: "List the global options", run: optionsCommand},
+		{names: []string{"help"}, action: "misc:help", group: "Help", usage: "[command]", about: "Explain all commands, or one", max: 1, run: helpCommand},
+		{names: []string{"options"}, action: "misc:options", group: "Help", about: "List the global options", run: optionsCommand},
 	}
 }
 
 // groups are in the order of the help.
 var groups = []string{
 	"Getting Started", "Applications", "Application Creation", "Application Operations", "Application Updates",
-	"Application Information", "Application Environment", "Administration", "System", "Misc", "Help",
+	"Application Information", "Application Environment", "Services", "Administration", "System", "Micro Cloud Foundry",
+	"Misc", "Help",
 }
 
 func findCommand(name string) *command {
@@ -114,15 +116,16 @@ Try 'vmc help [command]' or 'vmc help options' for more information.`
 func helpCommand(_ context.Context, s *session, args []string) error {
 	switch {
 	case len(args) == 0:
-		s.commandHelp()
-		return nil
+		return s.commandHelp()
 	case args[0] == "options":
-		s.optionHelp()
-		return nil
+		return s.optionHelp()
 	}
 	c := findCommand(args[0])
 	if c == nil {
 		return &problem{text: fmt.Sprintf("vmc: Unknown command [%s]", args[0]), hint: basicUsage}
+	}
+	if s.opts.json {
+		return s.printJSON(c.help())
 	}
 	s.say("%s", c.usageLine())
 	s.say("%s", c.about)
@@ -132,17 +135,37 @@ func helpCommand(_ context.Context, s *session, args []string) error {
 	return nil
 }
 
-func optionsCommand(_ context.Context, s *session, _ []string) error {
-	s.optionHelp()
-	return nil
-}
+func optionsCommand(_ context.Context, s *session, _ []string) error { return s.optionHelp() }
 
 func versionCommand(_ context.Context, s *session, _ []string) error {
+	if s.opts.json {
+		return s.printJSON(map[string]string{"version": Version})
+	}
 	s.say("vmc %s", Version)
 	return nil
 }
 
-func (s *session) commandHelp() {
+// commandInfo is what help tells of a command as JSON.
+type commandInfo struct {
+	Name    string   `json:"name"`
+	Aliases []string `json:"aliases"`
+	Group   string   `json:"group"`
+	Usage   string   `json:"usage"`
+	About   string   `json:"about"`
+}
+
+func (c *command) help() commandInfo {
+	return commandInfo{c.names[0], append([]string{}, c.names[1:]...), c.group, c.usageLine(), c.about}
+}
+
+func (s *session) commandHelp() error {
+	if s.opts.json {
+		var all []commandInfo
+		for i := range commandTable {
+			all = append(all, commandTable[i].help())
+		}
+		return s.printJSON(all)
+	}
 	s.say("%s\n\nCurrently available vmc commands are:", basicUsage)
 	for _, g := range groups {
 		s.say("\n  %s", g)
@@ -152,6 +175,7 @@ func (s *session) commandHelp() {
 			}
 		}
 	}
+	return nil
 }
 
 // shorten cuts a usage behind its arguments where it is too long for a column.
@@ -163,19 +187,37 @@ func shorten(usage string, width int) string {
 	return args + " [...]"
 }
 
-func (s *session) optionHelp() {
-	s.say("Options may stand anywhere, and be shortened as long as they stay unambiguous.\n")
+// optionInfo is what help tells of an option as JSON.
+type optionInfo struct {
+	Forms []string `json:"forms"`
+	Value string   `json:"value,omitempty"`
+	About string   `json:"about"`
+}
+
+func (s *session) optionHelp() error {
+	var all []optionInfo
 	for _, o := range optionTable {
-		if o.about == "" {
-			continue
+		if o.about != "" {
+			all = append(all, optionInfo{o.forms(), o.value, o.about})
 		}
-		var forms []string
-		if o.short != 0 {
-			forms = append(forms, "-"+string(o.short))
-		}
-		for _, n := range o.names {
-			forms = append(forms, "--"+n)
-		}
-		s.say("  %-48s %s", strings.TrimSpace(strings.Join(forms, ", ")+" "+o.value), o.about)
 	}
+	if s.opts.json {
+		return s.printJSON(all)
+	}
+	s.say("Options may stand anywhere, and be shortened as long as they stay unambiguous.\n")
+	for _, o := range all {
+		s.say("  %-48s %s", strings.TrimSpace(strings.Join(o.Forms, ", ")+" "+o.Value), o.About)
+	}
+	return nil
+}
+
+// forms are all the ways to write an option.
+func (o *option) forms() (forms []string) {
+	if o.short != 0 {
+		forms = append(forms, "-"+string(o.short))
+	}
+	for _, n := range o.names {
+		forms = append(forms, "--"+n)
+	}
+	return forms
 }

@@ -367,6 +367,75 @@ func TestAliases(t *testing.T) {
 	u.fails([]string{"vmc: Unknown command [a]", "vmc help"}, "a")
 }
 
+// The file of the first releases is taken over, unless there is a newer one.
+func TestOldAliases(t *testing.T) {
+	u := stranger(t)
+	u.write(u.home, ".vmc-aliases", "v: version\n")
+	u.wants("vmc 0.3.23\n\n", "v")
+	if _, err := os.Stat(filepath.Join(u.home, ".vmc-aliases")); !os.IsNotExist(err) {
+		t.Errorf("the old file is still there: %v", err)
+	}
+	u.write(u.home, ".vmc-aliases", "w: version\n")
+	u.fails([]string{"Unknown command [w]"}, "w")
+	u.wants("vmc 0.3.23\n\n", "v")
+}
+
+// With --json stdout is JSON alone, also of commands that list nothing.
+func TestOutcomeAsJSON(t *testing.T) {
+	c := newCloud(t)
+	c.apps["hello"] = started("hello")
+	u := c.at(t)
+	for _, tc := range []struct {
+		line, command, done string
+		apps                int
+	}{
+		{"stop hello", "stop", "Stopping Application 'hello'", 1},
+		{"stop hello", "stop", "", 1},
+		{"start hello", "start", "Staging Application 'hello', Starting Application 'hello'", 1},
+		{"scale hello 2", "instances", "Scaling Application instances up to 2", 1},
+		{"map hello a.vcap.me", "map", "Successfully mapped url", 1},
+		{"alias x apps", "alias", "Successfully aliased 'x' to 'apps'", 0},
+		{"delete hello", "delete", "Deleting application [hello]", 0},
+		{"logout", "logout", "Successfully logged out of [" + c.srv.URL + "]", 0},
+	} {
+		status, out, _ := u.vmc(append(strings.Fields(tc.line), "--json")...)
+		var got outcome
+		if err := json.Unmarshal([]byte(out), &got); err != nil || status != 0 {
+			t.Fatalf("%s: status %d, %v in %q", tc.line, status, err, out)
+		}
+		if got.Command != tc.command || strings.Join(got.Done, ", ") != tc.done || len(got.Apps) != tc.apps {
+			t.Errorf("%s: %+v", tc.line, got)
+		}
+	}
+	u.file("app.js", "")
+	u.write(u.home, ".vmc_token", `{"`+c.srv.URL+`":"`+token+`"}`)
+	status, out, errs := u.vmc("push", "hello", "--json")
+	var pushed outcome
+	if err := json.Unmarshal([]byte(out), &pushed); err != nil || status != 0 || pushed.Apps[0].State != api.Started {
+		t.Errorf("status %d, %v in %q", status, err, out)
+	}
+	if !strings.Contains(errs, "Uploading Application:") {
+		t.Errorf("the progress is not on stderr: %q", errs)
+	}
+	if status, out, _ := u.vmc("start", "nobody", "--json"); status != 1 || out != "" {
+		t.Errorf("status %d, %q", status, out)
+	}
+	for _, line := range []string{"version", "help", "help push", "options"} {
+		if _, out, _ := u.vmc(append(strings.Fields(line), "--json")...); !json.Valid([]byte(out)) {
+			t.Errorf("%s: %q", line, out)
+		}
+	}
+}
+
+func TestVerdict(t *testing.T) {
+	c := newCloud(t)
+	u := c.at(t)
+	u.wants("No Applications\n\n[apps:apps] SUCCEEDED\n\n", "apps", "--verbose")
+	if _, out, _ := u.vmc("env", "nobody", "--verbose"); out != "[apps:environment] FAILED\n\n" {
+		t.Errorf("printed %q", out)
+	}
+}
+
 func TestUsage(t *testing.T) {
 	u := stranger(t)
 	u.wants("vmc 0.3.23\n\n", "version")

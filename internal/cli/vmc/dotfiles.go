@@ -90,20 +90,25 @@ func (d dotFiles) storeInstances(app string, ids map[string]string) error {
 // readAliases maps aliases to commands.
 func (d dotFiles) readAliases() (map[string]string, error) {
 	path := d.name(".vmc_aliases")
+	d.renameOldAliases(path)
 	data, err := readIfThere(path)
 	if err != nil {
 		return nil, err
-	}
-	if data == nil { // as releases before 0.3.10 called it
-		if data, err = readIfThere(d.name(".vmc-aliases")); err != nil {
-			return nil, err
-		}
 	}
 	aliases := map[string]string{}
 	if err := yaml.Unmarshal(data, &aliases); err != nil {
 		return nil, fail("Correct or remove it.", "%s is not a YAML map of aliases: %v", path, err)
 	}
 	return aliases, nil
+}
+
+// renameOldAliases finds the aliases under the name that releases before 0.3.10 gave them.
+// Link fails where the new file is there already, so that nothing is ever lost.
+func (d dotFiles) renameOldAliases(path string) {
+	old := d.name(".vmc-aliases")
+	if err := os.Link(old, path); err == nil {
+		os.Remove(old) //nolint:errcheck // it is the same file, and does no harm
+	}
 }
 
 // changeAliases rewrites the aliases.

@@ -13,11 +13,12 @@ type options struct {
 	email, password, tokenFile, proxy         string
 	name, instance, url, path, mem            string
 	runtime, framework, command, manifest     string
-	trace, debug, invitation                  string
+	trace, debug, invitation, bind            string
 	instances                                 int // 0: not given
 	noStart, force, all, prefix               bool
 	noResources, noPrompt                     bool
 	quiet, noColor, json, version, help, list bool
+	verbose                                   bool
 }
 
 // option is one row of the table: its names without dashes, the main one first; the
@@ -50,7 +51,8 @@ var optionTable = []option{
 	{names: []string{"invitation"}, value: "CODE", about: "code of an invitation, for registering", set: text(func(o *options) *string { return &o.invitation })},
 	{names: []string{"token-file"}, value: "FILE", about: "keep tokens in FILE instead of ~/.vmc_token", set: text(func(o *options) *string { return &o.tokenFile })},
 	{short: 'u', value: "EMAIL", about: "act as that user (for administrators)", set: text(func(o *options) *string { return &o.proxy })},
-	{names: []string{"name", "app"}, value: "NAME", about: "name of the application", set: text(func(o *options) *string { return &o.name })},
+	{names: []string{"name", "app"}, value: "NAME", about: "name of the application or the service", set: text(func(o *options) *string { return &o.name })},
+	{names: []string{"bind"}, value: "APP", about: "bind the service that is created to that application", set: text(func(o *options) *string { return &o.bind })},
 	{names: []string{"path"}, value: "DIR", about: "folder or archive of the application", set: text(func(o *options) *string { return &o.path })},
 	{names: []string{"url"}, value: "URL", about: "where the application answers; none for no URL", set: text(func(o *options) *string { return &o.url })},
 	{names: []string{"mem"}, value: "SIZE", about: "memory of an instance: 64M, 1G", set: text(func(o *options) *string { return &o.mem })},
@@ -71,16 +73,20 @@ var optionTable = []option{
 	{names: []string{"quiet"}, short: 'q', about: "print no results", set: flag(func(o *options) *bool { return &o.quiet })},
 	{names: []string{"no-color"}, about: "print without colours", set: flag(func(o *options) *bool { return &o.noColor })},
 	{names: []string{"trace"}, short: 't', value: "[KEY]", about: "tell every request, and ask the router to sign it", absent: "22", optional: regexp.MustCompile(`^\d+$`), set: text(func(o *options) *string { return &o.trace })},
+	{names: []string{"verbose"}, about: "end with what the command is called inside, and whether it succeeded", set: flag(func(o *options) *bool { return &o.verbose })},
 	{names: []string{"options"}, about: "list these options", set: flag(func(o *options) *bool { return &o.list })},
 	{names: []string{"version"}, short: 'v', about: "print the version", set: flag(func(o *options) *bool { return &o.version })},
 	{names: []string{"help"}, short: 'h', about: "print help", set: flag(func(o *options) *bool { return &o.help })},
 
 	// Of no effect here, and taken so that old scripts run.
 	{names: []string{"no-zip", "nozip"}, set: ignore},
-	{names: []string{"verbose"}, set: ignore},
 	{names: []string{"noframework"}, set: ignore},
 	{names: []string{"canary"}, set: ignore},
 	{names: []string{"exec"}, value: "CMD", set: ignore},
+	{names: []string{"port"}, value: "PORT", set: ignore},
+	{names: []string{"vmx"}, value: "FILE", set: ignore},
+	{names: []string{"vmrun"}, value: "FILE", set: ignore},
+	{names: []string{"save"}, set: ignore},
 }
 
 func ignore(*options, string) error { return nil }

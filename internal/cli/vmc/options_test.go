@@ -35,7 +35,8 @@ func TestParse(t *testing.T) {
 		{"apps -u foo@bar.com", options{proxy: "foo@bar.com"}, "apps"},
 		{"env-add a K -- --mem", options{}, "env-add a K --mem"},
 		{"login --email a@b.c --pass x", options{email: "a@b.c", password: "x"}, "login"},
-		{"push --no-zip --verbose", options{}, "push"},
+		{"push --no-zip --verbose", options{verbose: true}, "push"},
+		{"create-service mysql --bi hello --port 3 --vmx a --vmrun b --save", options{bind: "hello"}, "create-service mysql"},
 		{"alias a -", options{}, "alias a -"},
 	} {
 		got, words, err := parse(strings.Fields(tc.line))
@@ -119,7 +120,7 @@ func TestCommandTable(t *testing.T) {
 			}
 			names[n] = true
 		}
-		if c.max < c.min || c.run == nil || c.about == "" {
+		if c.max < c.min || c.run == nil || c.about == "" || !strings.Contains(c.action, ":") {
 			t.Errorf("%s is incomplete", c.names[0])
 		}
 	}

@@ -47,6 +47,7 @@ func (s *session) push(ctx context.Context, c *api.Client, sp spec) error {
 	if !validName.MatchString(sp.name) {
 		return fail("Choose another one: `vmc push NAME`.", "A name is made of letters, digits, dashes and underscores, and '%s' is not", sp.name)
 	}
+	s.note(sp.name)
 	app, err := c.App(ctx, sp.name)
 	if err == nil {
 		s.say("Application '%s' already exists, updating it", sp.name)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 
 	"cloudlet/controller/api"
 	"cloudlet/internal/operator"
@@ -22,6 +23,7 @@ type session struct {
 
 	cloud *api.Client // the target, once asked for
 	info  *api.Info   // what the login check learnt
+	about []string    // the apps that the command is about
 }
 
 func newSession(std Streams, opts options) *session {
@@ -148,6 +150,7 @@ func (s *session) app(ctx context.Context, name string) (*api.Client, api.App, e
 	if err != nil {
 		return nil, api.App{}, err
 	}
+	s.note(name)
 	app, err := c.App(ctx, name)
 	if errors.Is(err, api.AppNotFound) {
 		err = &problem{
@@ -157,6 +160,36 @@ func (s *session) app(ctx context.Context, name string) (*api.Client, api.App, e
 		}
 	}
 	return c, app, err
+}
+
+// note remembers an app that the command is about.
+func (s *session) note(name string) {
+	if !slices.Contains(s.about, name) {
+		s.about = append(s.about, name)
+	}
+}
+
+// outcome is what a command did, in the JSON of those that list nothing.
+type outcome struct {
+	Command string    `json:"command"`
+	Done    []string  `json:"done"`           // a phrase for each step
+	Apps    []api.App `json:"apps,omitempty"` // those it was about, as they are now
+}
+
+// printOutcome ends --json of a command that has printed none of its own.
+func (s *session) printOutcome(ctx context.Context, command string) error {
+	out := outcome{Command: command, Done: slices.Concat([]string{}, s.done)}
+	for _, name := range s.about {
+		app, err := s.cloud.App(ctx, name)
+		if errors.Is(err, api.AppNotFound) {
+			continue // it was deleted
+		}
+		if err != nil {
+			return err
+		}
+		out.Apps = append(out.Apps, app)
+	}
+	return s.printJSON(out)
 }
 
 // read takes a stream of the server to its end, up to limit bytes.

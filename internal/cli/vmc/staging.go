@@ -37,7 +37,7 @@ func (s *session) stage(ctx context.Context, c *api.Client, name string, req api
 		fmt.Fprint(s.out, what)
 	}
 	if err == nil {
-		s.good("OK")
+		s.ok(strings.TrimSuffix(what, ": "))
 	}
 	return err
 }

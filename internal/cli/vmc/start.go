@@ -157,7 +157,8 @@ func crashed(ctx context.Context, c *api.Client, name string) (map[string]bool, 
 
 // awaitRunning returns when all instances run, or when one has crashed.
 func (s *session) awaitRunning(ctx context.Context, c *api.Client, name string, before map[string]bool) error {
-	fmt.Fprintf(s.out, "Starting Application '%s': ", name)
+	what := fmt.Sprintf("Starting Application '%s'", name)
+	fmt.Fprint(s.out, what+": ")
 	begun, wait := time.Now(), firstPoll
 	for {
 		app, err := c.App(ctx, name)
@@ -166,7 +167,7 @@ func (s *session) awaitRunning(ctx context.Context, c *api.Client, name string, 
 			return err
 		}
 		if isUp(app) {
-			s.good("OK")
+			s.ok(what)
 			s.sayURLs(c.Target, app)
 			return nil
 		}

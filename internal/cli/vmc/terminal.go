@@ -15,11 +15,14 @@ import (
 )
 
 // terminal is the dialogue with the user: results and status lines on out, questions
-// and errors on err.
+// and errors on err. With --json stdout is for JSON alone, and the lines go to err.
 type terminal struct {
 	in       *bufio.Reader
 	keyboard *os.File // in, where it is a terminal
 	out, err io.Writer
+	results  io.Writer // stdout, unless -q
+	printed  bool      // JSON was printed
+	done     []string  // what was done so far, for the JSON of commands that list nothing
 	colors   bool
 	redraws  bool // out is a terminal, where a line may be written over
 	drawn    string
@@ -27,15 +30,18 @@ type terminal struct {
 }
 
 func newTerminal(std Streams, opts options) *terminal {
-	t := &terminal{in: bufio.NewReader(strings.NewReader("")), out: std.Out, err: std.Err, never: opts.noPrompt}
+	t := &terminal{in: bufio.NewReader(strings.NewReader("")), out: std.Out, err: std.Err, results: std.Out, never: opts.noPrompt}
+	if opts.json {
+		t.out = std.Err
+	}
 	if std.In != nil {
 		t.in = bufio.NewReader(std.In)
 		t.keyboard = asTerminal(std.In)
 	}
-	t.redraws = asTerminal(std.Out) != nil
+	t.redraws = asTerminal(t.out) != nil
 	t.colors = t.redraws && !opts.noColor && std.Env("NO_COLOR") == ""
 	if opts.quiet {
-		t.out, t.redraws = io.Discard, false
+		t.out, t.results, t.redraws = io.Discard, io.Discard, false
 	}
 	return t
 }
@@ -65,7 +71,15 @@ func (t *terminal) say(format string, args ...any) { fmt.Fprintf(t.out, format+"
 
 // good prints a line that says that it worked.
 func (t *terminal) good(format string, args ...any) {
-	fmt.Fprintln(t.out, t.color(green, fmt.Sprintf(format, args...)))
+	text := fmt.Sprintf(format, args...)
+	t.done = append(t.done, text)
+	fmt.Fprintln(t.out, t.color(green, text))
+}
+
+// ok ends the line of something that was done.
+func (t *terminal) ok(what string) {
+	t.done = append(t.done, strings.TrimSpace(what))
+	fmt.Fprintln(t.out, t.color(green, "OK"))
 }
 
 // step prints what is being done and, once it is, OK.
@@ -75,7 +89,7 @@ func (t *terminal) step(what string, do func() error) error {
 		fmt.Fprintln(t.out)
 		return err
 	}
-	t.good("OK")
+	t.ok(what)
 	return nil
 }
 
@@ -99,7 +113,8 @@ func (t *terminal) rewind(what string) {
 
 // printJSON prints an API body.
 func (t *terminal) printJSON(v any) error {
-	enc := json.NewEncoder(t.out)
+	t.printed = true
+	enc := json.NewEncoder(t.results)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)

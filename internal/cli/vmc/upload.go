@@ -52,7 +52,8 @@ func (s *session) upload(ctx context.Context, c *api.Client, app string, dir *ap
 	if err != nil {
 		return err
 	}
-	s.say("Push Status: %s", s.color(green, "OK"))
+	fmt.Fprint(s.out, "Push Status: ")
+	s.ok("Push")
 	return nil
 }
 

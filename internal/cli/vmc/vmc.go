@@ -54,8 +54,7 @@ func Run(ctx context.Context, args []string, std Streams) int {
 func (s *session) dispatch(ctx context.Context, words []string) error {
 	switch {
 	case s.opts.list:
-		s.optionHelp()
-		return nil
+		return s.optionHelp()
 	case s.opts.version && len(words) == 0:
 		return versionCommand(ctx, s, nil)
 	case len(words) == 0 && s.opts.help:
@@ -73,13 +72,26 @@ func (s *session) dispatch(ctx context.Context, words []string) error {
 	if err := c.check(words[1:]); err != nil {
 		return err
 	}
-	if err := c.run(ctx, s, words[1:]); err != nil {
-		return err
+	err := c.run(ctx, s, words[1:])
+	if err == nil && s.opts.json && !s.printed {
+		err = s.printOutcome(ctx, c.names[0])
 	}
-	if !c.raw {
-		s.say("") // every command ends with an empty line
+	if err == nil && !c.raw {
+		fmt.Fprintln(s.results) // every command ends with an empty line
 	}
-	return nil
+	if s.opts.verbose {
+		s.verdict(c.action, err)
+	}
+	return err
+}
+
+// verdict is what --verbose adds.
+func (s *session) verdict(action string, err error) {
+	text := s.color(green, "["+action+"] SUCCEEDED")
+	if err != nil {
+		text = s.color(red, "["+action+"] FAILED")
+	}
+	s.say("%s\n", text)
 }
 
 // problem is an error in the words the user reads, and what to do about it.
