@@ -3,7 +3,7 @@
 //
 // Protocol: none; the zip and the fingerprints are those of v1's upload.
 // State: none, but for a temporary folder where an archive was unpacked.
-// Source: vmc 0.3.23 for detection and packing, gitignore for .vmcignore, Heroku for
+// Source: vmc 0.3.23 for detection and packing, git for ignore files, Heroku for
 // the Procfile.
 package appdir
 

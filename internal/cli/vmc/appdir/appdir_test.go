@@ -189,22 +189,6 @@ func TestVmcignore(t *testing.T) {
 	}
 }
 
-func FuzzIgnore(f *testing.F) {
-	f.Add("*.log\n!keep.log\n/a/**/b/", "a/x/b/keep.log")
-	f.Fuzz(func(t *testing.T, text, name string) {
-		rules := parseIgnore(text)
-		got := rules.ignores(name, false)
-		// What a last line keeps is kept, whatever comes before, unless it is of git.
-		kept := parseIgnore(text + "\n!**")
-		if kept.ignores(name, false) != (filepath.Base(name) == ".git") {
-			t.Errorf("%q still ignores %q", text, name)
-		}
-		if got && rules.ignores(name, true) != true && !slices.ContainsFunc(rules, func(r rule) bool { return r.dirOnly }) {
-			t.Errorf("%q ignores the file %q, and not the folder", text, name)
-		}
-	})
-}
-
 func TestLinks(t *testing.T) {
 	d := tree(t, map[string]string{"a/b/file": "x", "in": "-> a/b/file", "a/up": "-> ../in", "a/folder": "-> b", "dangling": "-> a/nothing"})
 	want := []string{"a/b/file", "a/folder", "a/up", "dangling", "in"}

@@ -27,17 +27,14 @@ func (f File) Executable() bool { return f.Mode.IsRegular() && f.Mode&0o111 != 0
 // Files lists what belongs to the app, folders before what is in them. Symbolic links
 // stay links and must not lead out of the app.
 func (d *Dir) Files() ([]File, error) {
-	rules, err := d.ignoreRules()
-	if err != nil {
-		return nil, err
-	}
 	root, err := filepath.EvalSymlinks(d.Root)
 	if err != nil {
 		return nil, err
 	}
 	var files []File
+	ig := newIgnorer(root)
 	err = filepath.WalkDir(root, func(name string, e fs.DirEntry, err error) error {
-		if err != nil || name == root {
+		if err != nil {
 			return err
 		}
 		rel, err := filepath.Rel(root, name)
@@ -45,11 +42,19 @@ func (d *Dir) Files() ([]File, error) {
 			return err
 		}
 		rel = filepath.ToSlash(rel)
-		if rules.ignores(rel, e.IsDir()) {
+		if rel == "." {
+			return ig.enter(rel)
+		}
+		if ig.ignores(rel, e.IsDir()) {
 			if e.IsDir() {
 				return fs.SkipDir
 			}
 			return nil
+		}
+		if e.IsDir() {
+			if err := ig.enter(rel); err != nil {
+				return err
+			}
 		}
 		f, ok, err := entry(root, rel, e)
 		if ok {

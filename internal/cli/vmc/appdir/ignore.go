@@ -1,99 +1,107 @@
 package appdir
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
+// ignoreNames are the files that say what is left out, in any folder; each counts for
+// more than all of those before it.
+var ignoreNames = []string{".gitignore", ".cfignore", ".vmcignore"}
+
+// maxIgnore bounds an ignore file.
+const maxIgnore = 1 << 20
+
 // alwaysIgnored are left out of every app, but may be taken back by a "!" line.
-const alwaysIgnored = "*~\n\\#*#\n*.log\n"
+var alwaysIgnored = parseIgnore("*~\n\\#*#\n*.log\n")
 
-// rule is one line of an ignore file.
-type rule struct {
-	parts   []string // of the pattern; a lone "**" stands for any number of folders
-	keep    bool     // a "!" line
-	dirOnly bool
+// ignorer decides which paths of a tree are left out, as git does.
+type ignorer struct {
+	root  string
+	rules []map[string][]rule // for each of ignoreNames, by the folder it lies in
 }
 
-// rules decide which paths are left out: of those that match, the last one counts.
-type rules []rule
-
-// ignoreRules are vmc's own, then those of .vmcignore.
-func (d *Dir) ignoreRules() (rules, error) {
-	data, err := os.ReadFile(filepath.Join(d.Root, ".vmcignore"))
-	if err != nil && !os.IsNotExist(err) {
-		return nil, err
+func newIgnorer(root string) *ignorer {
+	ig := &ignorer{root: root}
+	for range ignoreNames {
+		ig.rules = append(ig.rules, map[string][]rule{})
 	}
-	return parseIgnore(alwaysIgnored + string(data)), nil
+	return ig
 }
 
-// parseIgnore reads lines as git does: "#" begins a comment, "!" keeps, a slash at the
-// end means folders, one at the beginning or inside binds the pattern to the root.
-func parseIgnore(text string) rules {
-	var list rules
-	for line := range strings.Lines(text) {
-		line = strings.TrimRight(line, " \t\r\n")
-		if line == "" || line[0] == '#' {
-			continue
+// enter reads the ignore files of a folder; "." is the root. It precedes questions about
+// what is in the folder.
+func (ig *ignorer) enter(folder string) error {
+	for i, name := range ignoreNames {
+		text, err := readIgnore(filepath.Join(ig.root, filepath.FromSlash(folder), name))
+		if err != nil {
+			return err
 		}
-		var r rule
-		line, r.keep = strings.CutPrefix(line, "!")
-		line, r.dirOnly = strings.CutSuffix(line, "/")
-		anchored := strings.Contains(line, "/")
-		for _, part := range strings.Split(strings.TrimPrefix(line, "/"), "/") {
-			if part != "" {
-				r.parts = append(r.parts, part)
-			}
+		if rules := parseIgnore(text); len(rules) > 0 {
+			ig.rules[i][folder] = rules
 		}
-		if len(r.parts) == 0 {
-			continue
-		}
-		if !anchored {
-			r.parts = append([]string{"**"}, r.parts...)
-		}
-		list = append(list, r)
 	}
-	return list
+	return nil
+}
+
+// readIgnore is the text of an ignore file; what is there but is no file has none.
+func readIgnore(name string) (string, error) {
+	info, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxIgnore+1))
+	if len(data) > maxIgnore {
+		err = fmt.Errorf("%s is longer than %d bytes", name, maxIgnore)
+	}
+	return string(data), err
 }
 
 // ignores tells whether a path, in slashes and relative to the root, is left out. Its
 // folders are asked about first, and what is in one that is left out goes with it.
-func (rs rules) ignores(name string, dir bool) bool {
-	if base := path.Base(name); base == ".git" {
+func (ig *ignorer) ignores(name string, dir bool) bool {
+	if path.Base(name) == ".git" {
 		return true
 	}
-	ignored := false
-	for _, r := range rs {
-		if (dir || !r.dirOnly) && matchParts(r.parts, strings.Split(name, "/")) {
-			ignored = !r.keep
+	for _, byFolder := range slices.Backward(ig.rules) {
+		if len(byFolder) == 0 {
+			continue
+		}
+		for folder := path.Dir(name); ; folder = path.Dir(folder) {
+			rel := strings.TrimPrefix(name, folder+"/") // "./" is never there
+			if r := lastMatch(byFolder[folder], rel, dir); r != nil {
+				return !r.keep
+			}
+			if folder == "." {
+				break
+			}
 		}
 	}
-	return ignored
+	r := lastMatch(alwaysIgnored, name, dir)
+	return r != nil && !r.keep
 }
 
-// matchParts matches a path with a pattern, part by part.
-func matchParts(pattern, name []string) bool {
-	for len(pattern) > 0 && pattern[0] != "**" {
-		if len(name) == 0 {
-			return false
-		}
-		if ok, err := path.Match(pattern[0], name[0]); err != nil || !ok {
-			return false
-		}
-		pattern, name = pattern[1:], name[1:]
-	}
-	if len(pattern) == 0 {
-		return len(name) == 0
-	}
-	if pattern = pattern[1:]; len(pattern) == 0 { // "folder/**" is all that is in it
-		return len(name) > 0
-	}
-	for i := range name {
-		if matchParts(pattern, name[i:]) {
-			return true
+// lastMatch is the rule that counts: of those that match, the last one.
+func lastMatch(rules []rule, name string, dir bool) *rule {
+	for i := range slices.Backward(rules) {
+		if rules[i].matches(name, dir) {
+			return &rules[i]
 		}
 	}
-	return false
+	return nil
 }
