@@ -1,9 +1,11 @@
 package warden
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -11,6 +13,8 @@ import (
 	"time"
 
 	"cloudlet/warden/supervisor"
+
+	"golang.org/x/sys/unix"
 )
 
 // What is read of a process's output after its end: all that is in the pipe,
@@ -21,10 +25,13 @@ const (
 )
 
 // Run runs a further process in the container and returns how it ended. With
-// ctx the process is killed, together with its children, and ctx's error is
+// ctx the process is killed, together with its children and all of its session, and ctx's error is
 // returned; so it is when the pool is closed, with ErrClosed. ErrGone says that
 // the container ended first.
 func (c *Container) Run(ctx context.Context, cmd Command, s Streams) (Exit, error) {
+	if s.Terminal != nil {
+		s.Stdout, s.Stderr = cmp.Or(s.Stdout, io.Discard), nil
+	}
 	conn, err := dial(ctx, c.dir)
 	if err != nil {
 		return Exit{}, c.err(err)
@@ -35,8 +42,8 @@ func (c *Container) Run(ctx context.Context, cmd Command, s Streams) (Exit, erro
 		return Exit{}, c.err(err)
 	}
 	defer pipes.close()
-	err = send(conn, supervisor.KindRun, c.wireCommand(cmd).Encode(), pipes.theirs...)
-	if err != nil {
+	kind, body := c.wireRun(cmd, s.Terminal)
+	if err := send(conn, kind, body, pipes.theirs...); err != nil {
 		return Exit{}, c.err(goneIfEnded(err))
 	}
 	// The supervisor kills the process when it reads the end of the connection,
@@ -51,19 +58,85 @@ func (c *Container) Run(ctx context.Context, cmd Command, s Streams) (Exit, erro
 		}
 	}()
 	defer context.AfterFunc(ctx, func() { conn.CloseWrite() })()
-	_, pid, err := receive(conn)
+	in := &rightsReader{conn: conn}
+	defer in.close()
+	_, pid, err := receive(in)
+	if err == nil && s.Terminal != nil {
+		err = pipes.useTerminal(in)
+	}
 	if err != nil {
-		return Exit{}, c.err(either(context.Cause(ctx), err))
+		return Exit{}, c.err(either(context.Cause(ctx), tooOld(err, s)))
 	}
 	c.leads(pid)
 	defer c.follows(pid)
 	pipes.copy(s)
-	_, n, err := receive(conn)
+	control := sync.WaitGroup{}
+	control.Go(func() { pipes.control(ctx, conn, s) })
+	n, err := exited(in)
 	pipes.wait()
-	if err != nil || ctx.Err() != nil {
-		return Exit{}, c.err(either(context.Cause(ctx), err))
+	over := context.Cause(ctx)
+	cancel(nil)
+	control.Wait()
+	if err != nil || over != nil {
+		return Exit{}, c.err(either(over, err))
 	}
 	return exitOf(syscall.WaitStatus(n)), nil
+}
+
+func (c *Container) wireRun(cmd Command, t *Terminal) (supervisor.Kind, []byte) {
+	if t == nil {
+		return supervisor.KindRun, c.wireCommand(cmd).Encode()
+	}
+	return supervisor.KindTerminal, supervisor.Terminal{Rows: t.Rows, Columns: t.Columns, Command: c.wireCommand(cmd)}.Encode()
+}
+
+// tooOld explains why a supervisor that outlived an upgrade does not know terminals.
+func tooOld(err error, s Streams) error {
+	if s.Terminal != nil && err == error(supervisor.Fault{Text: supervisor.ErrMalformed.Error()}) {
+		return errors.New("it was made by a version that knew no terminals; restart it")
+	}
+	return err
+}
+
+// exited reads the process's end past the answers to signals.
+func exited(in io.Reader) (supervisor.Number, error) {
+	for {
+		kind, n, err := receive(in)
+		if err != nil || kind == supervisor.KindExited {
+			return n, err
+		}
+	}
+}
+
+// rightsReader keeps the descriptors that come with what it reads.
+type rightsReader struct {
+	conn  *net.UnixConn
+	files []*os.File
+}
+
+func (r *rightsReader) Read(b []byte) (int, error) {
+	oob := make([]byte, unix.CmsgSpace(4))
+	n, oobn, _, _, err := r.conn.ReadMsgUnix(b, oob)
+	if oobn == 0 {
+		return n, err
+	}
+	msgs, e := unix.ParseSocketControlMessage(oob[:oobn])
+	for i := range msgs {
+		fds, e2 := unix.ParseUnixRights(&msgs[i])
+		e = errors.Join(e, e2)
+		for _, fd := range fds {
+			unix.CloseOnExec(fd)
+			e = errors.Join(e, unix.SetNonblock(fd, true))
+			r.files = append(r.files, os.NewFile(uintptr(fd), "terminal"))
+		}
+	}
+	return n, errors.Join(err, e)
+}
+
+func (r *rightsReader) close() {
+	for _, f := range r.files {
+		f.Close()
+	}
 }
 
 func exitOf(ws syscall.WaitStatus) Exit {
@@ -76,14 +149,18 @@ func exitOf(ws syscall.WaitStatus) Exit {
 // pipes connect a process inside to the caller's streams. The process never
 // gets a file of the caller itself: that would be a way out of the container.
 type pipes struct {
-	theirs  []*os.File // stdin, stdout, stderr of the process
-	ours    []*os.File // the other ends
-	copying sync.WaitGroup
-	ended   atomic.Bool
+	theirs   []*os.File // stdin, stdout, stderr of the process; none with a terminal
+	ours     []*os.File // the other ends
+	terminal *os.File   // in the place of ours[0] and ours[1]; closed by its reader
+	copying  sync.WaitGroup
+	ended    atomic.Bool
 }
 
 func newPipes(s Streams) (p *pipes, err error) {
 	p = &pipes{}
+	if s.Terminal != nil {
+		return p, nil
+	}
 	defer func() {
 		if err != nil {
 			p.close()
@@ -119,6 +196,12 @@ func (p *pipes) copy(s Streams) {
 	if s.Stdin != nil {
 		go func(w *os.File) { // not waited for: a reader cannot be interrupted
 			io.Copy(w, s.Stdin)
+			if p.terminal != nil {
+				// The first ends a line that was begun, or the input; the second what
+				// the first did not end.
+				w.WriteString("\x04\x04")
+				return
+			}
 			w.Close()
 		}(p.ours[0])
 	}
@@ -127,6 +210,44 @@ func (p *pipes) copy(s Streams) {
 			p.copying.Go(func() { p.output(w, p.ours[i+1]) })
 		}
 	}
+}
+
+// useTerminal takes the end of the terminal that came with the answer.
+func (p *pipes) useTerminal(in *rightsReader) error {
+	if len(in.files) != 1 {
+		return supervisor.ErrMalformed
+	}
+	p.terminal = in.files[0]
+	p.ours = []*os.File{p.terminal, p.terminal, nil}
+	return nil
+}
+
+// control passes on signals and sizes until ctx is over.
+func (p *pipes) control(ctx context.Context, conn *net.UnixConn, s Streams) {
+	var resize <-chan Size
+	if s.Terminal != nil {
+		resize = s.Terminal.Resize
+	}
+	for {
+		select {
+		case sig := <-s.Signals:
+			send(conn, supervisor.KindSignalRun, supervisor.Number(sig).Encode()) // its failure is the reader's too
+		case size := <-resize:
+			p.resize(size)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (p *pipes) resize(size Size) {
+	raw, err := p.terminal.SyscallConn()
+	if err != nil {
+		return
+	}
+	raw.Control(func(fd uintptr) {
+		unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: size.Rows, Col: size.Columns})
+	})
 }
 
 // output copies until the end of the pipe or, once the process has ended, until

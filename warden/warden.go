@@ -15,6 +15,7 @@ package warden
 import (
 	"errors"
 	"io"
+	"syscall"
 	"time"
 )
 
@@ -93,10 +94,23 @@ type Command struct {
 }
 
 // Streams are the ends of an attached process; nil discards or gives end of file.
+// Channels stay open until Run has returned.
 type Streams struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	Terminal       *Terminal             // what the process is started on; nil for pipes
+	Signals        <-chan syscall.Signal // for the process and its group; may be nil
 }
+
+// Terminal has a process run on a terminal of its own. All output comes on Stdout then,
+// and the end of Stdin is typed as such (control-D).
+type Terminal struct {
+	Size
+	Resize <-chan Size // may be nil
+}
+
+// Size is a terminal's, in characters.
+type Size struct{ Rows, Columns uint16 }
 
 // Exit tells how a process ended.
 type Exit struct {

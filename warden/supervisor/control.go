@@ -25,6 +25,7 @@ type conn struct {
 	fd   int
 	in   []byte
 	fds  []int    // descriptors that came along and were not used yet
+	out  []int    // descriptors that go with the next answer
 	run  *process // the process that lives and dies with this connection
 	gone bool     // the peer sends no more
 }
@@ -88,14 +89,14 @@ func (c *conn) close() {
 }
 
 func (c *conn) dropRights() {
-	for _, fd := range c.fds {
+	for _, fd := range append(c.fds, c.out...) {
 		syscall.Close(fd)
 	}
-	c.fds = c.fds[:0]
+	c.fds, c.out = c.fds[:0], nil
 }
 
 func (c *conn) send(kind Kind, body []byte) {
-	if !answer(c.fd, kind, body) && !c.gone {
+	if !answer(c.fd, kind, body, c.out...) && !c.gone {
 		c.gone = true
 		syscall.Shutdown(c.fd, syscall.SHUT_RD) // read as the end in the next round
 	}
@@ -134,6 +135,12 @@ func (l *loop) request(c *conn, kind Kind, body []byte) (Number, error) {
 			return 0, err
 		}
 		return l.attach(c, cmd)
+	case KindTerminal:
+		t, err := DecodeTerminal(body)
+		if err != nil {
+			return 0, err
+		}
+		return l.attachTerminal(c, t)
 	case KindLimits:
 		limits, err := DecodeLimits(body)
 		if err == nil {
@@ -148,6 +155,9 @@ func (l *loop) request(c *conn, kind Kind, body []byte) (Number, error) {
 	switch kind {
 	case KindSignal:
 		return 0, l.signal(syscall.Signal(n))
+	case KindSignalRun:
+		l.signalRun(c.run, syscall.Signal(n))
+		return 0, nil
 	case KindStop:
 		l.stop(int64(n))
 		return 0, nil

@@ -89,10 +89,14 @@ func readSetup(fd int) (Setup, error) {
 	}
 }
 
-// answer writes a frame. Frames of a supervisor are far smaller than a socket's
+// answer writes a frame, with descriptors where there are any. Frames of a supervisor are far smaller than a socket's
 // buffer; a peer that does not read them is let go.
-func answer(fd int, kind Kind, body []byte) bool {
+func answer(fd int, kind Kind, body []byte, fds ...int) bool {
 	frame := AppendFrame(nil, kind, body)
-	n, err := syscall.Write(fd, frame)
+	var rights []byte
+	if len(fds) > 0 {
+		rights = syscall.UnixRights(fds...)
+	}
+	n, err := syscall.SendmsgN(fd, frame, rights, nil, 0)
 	return err == nil && n == len(frame)
 }

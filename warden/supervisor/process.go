@@ -40,7 +40,7 @@ func (l *loop) start(cmd Command) (Number, error) {
 	}
 	defer syscall.Close(errs[1])
 	l.give(out[1], errs[1])
-	pid, err := l.spawn(cmd, [3]int{null, out[1], errs[1]})
+	pid, err := l.spawn(cmd, [3]int{null, out[1], errs[1]}, false)
 	if err != nil {
 		syscall.Close(out[0])
 		syscall.Close(errs[0])
@@ -57,14 +57,43 @@ func (l *loop) start(cmd Command) (Number, error) {
 
 // attach starts a further process on the descriptors that came with the request.
 func (l *loop) attach(c *conn, cmd Command) (Number, error) {
-	if len(c.fds) != 3 || c.run != nil {
+	if len(c.fds) != 3 {
+		return 0, ErrMalformed
+	}
+	l.give(c.fds...)
+	return l.further(c, cmd, [3]int(c.fds), false)
+}
+
+// attachTerminal starts a further process on a new terminal. What is typed and shown
+// there goes through a descriptor that is sent with the answer.
+func (l *loop) attachTerminal(c *conn, t Terminal) (Number, error) {
+	master, slave, err := openTerminal(t.Rows, t.Columns)
+	if err != nil {
+		return 0, err
+	}
+	defer syscall.Close(slave)
+	if l.set.Owner >= 0 {
+		syscall.Fchown(slave, l.set.Owner, l.set.Owner)
+	}
+	n, err := l.further(c, t.Command, [3]int{slave, slave, slave}, true)
+	if err != nil {
+		syscall.Close(master)
+		return 0, err
+	}
+	c.out = append(c.out, master)
+	return n, nil
+}
+
+// further starts a process that lives and dies with a connection; terminal says that
+// its files are the terminal which is to control it.
+func (l *loop) further(c *conn, cmd Command, files [3]int, terminal bool) (Number, error) {
+	if c.run != nil {
 		return 0, ErrMalformed
 	}
 	if l.phase != running {
 		return 0, Fault{Text: errEnding}
 	}
-	l.give(c.fds...)
-	pid, err := l.spawn(cmd, [3]int(c.fds))
+	pid, err := l.spawn(cmd, files, terminal)
 	if err != nil {
 		return 0, err
 	}
@@ -92,6 +121,14 @@ func (l *loop) signal(sig syscall.Signal) error {
 		return nil // it has ended; its number may be somebody else's by now
 	}
 	return syscall.Kill(l.main.pid, sig)
+}
+
+// signalRun sends a signal to a further process and its group. One that has ended is no
+// error: its end is told.
+func (l *loop) signalRun(p *process, sig syscall.Signal) {
+	if p != nil {
+		syscall.Kill(-p.pid, sig)
+	}
 }
 
 // signalled handles a signal that the supervisor itself was sent.

@@ -35,7 +35,8 @@ type image struct {
 	path, dir *byte
 	argv, env **byte
 	files     [3]int
-	pipe      int // takes the error number where the child fails
+	terminal  bool // files are a terminal, which controls the process
+	pipe      int  // takes the error number where the child fails
 	owner     int
 	parent    int // 0: no parent-death signal
 	limits    [maxLimits]limit
@@ -53,15 +54,17 @@ func afterFork()
 //go:linkname afterForkInChild syscall.runtime_AfterForkInChild
 func afterForkInChild()
 
-// spawn starts a process in a session of its own. syscall.ForkExec cannot set
+// spawn starts a process in a session of its own, which the terminal controls where its
+// files are one. syscall.ForkExec cannot set
 // limits, nor take away capabilities and the way to new privileges, hence the
 // fork of its own; that does not share memory with the child as the
 // standard library's does, so that the child may simply return from calls.
-func (l *loop) spawn(cmd Command, files [3]int) (int, error) {
+func (l *loop) spawn(cmd Command, files [3]int, terminal bool) (int, error) {
 	img, err := l.image(cmd, files)
 	if err != nil {
 		return 0, err
 	}
+	img.terminal = terminal
 	var p [2]int
 	if err := makePipe(&p); err != nil {
 		return 0, wrap("pipe", err)
@@ -183,6 +186,11 @@ func forkExec(img *image) (int, syscall.Errno) {
 	for i = 0; i < len(img.files); i++ {
 		// All descriptors here are above 2, so none is overwritten before its turn.
 		if _, _, errno = syscall.RawSyscall(syscall.SYS_DUP3, uintptr(img.files[i]), uintptr(i), 0); errno != 0 {
+			goto failed
+		}
+	}
+	if img.terminal {
+		if _, _, errno = syscall.RawSyscall(syscall.SYS_IOCTL, 0, syscall.TIOCSCTTY, 0); errno != 0 {
 			goto failed
 		}
 	}

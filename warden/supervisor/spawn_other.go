@@ -5,7 +5,7 @@ package supervisor
 import "syscall"
 
 // spawn starts a process in a session of its own.
-func (l *loop) spawn(cmd Command, files [3]int) (int, error) {
+func (l *loop) spawn(cmd Command, files [3]int, terminal bool) (int, error) {
 	path, err := find(cmd.Args[0], cmd.Env, cmd.Dir)
 	if err != nil {
 		return 0, err
@@ -14,7 +14,7 @@ func (l *loop) spawn(cmd Command, files [3]int) (int, error) {
 		Dir:   cmd.Dir,
 		Env:   append([]string{}, cmd.Env...),
 		Files: []uintptr{uintptr(files[0]), uintptr(files[1]), uintptr(files[2])},
-		Sys:   &syscall.SysProcAttr{Setsid: true},
+		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: terminal},
 	})
 	if err != nil {
 		return 0, wrap(cmd.Args[0], err)

@@ -18,13 +18,15 @@ type Kind byte
 
 // Requests, each followed by one answer, or by KindOK and later KindExited for a run.
 const (
-	KindSetup  Kind = 1 + iota // Setup
-	KindWatch                  // empty; answered by the main process's pid, 0 before it was started
-	KindStart                  // Command: the main process
-	KindRun                    // Command, with three descriptors: a further process
-	KindSignal                 // Number: a signal for the main process
-	KindStop                   // Number: nanoseconds between TERM and KILL
-	KindLimits                 // Limits for processes started from now on
+	KindSetup     Kind = 1 + iota // Setup
+	KindWatch                     // empty; answered by the main process's pid, 0 before it was started
+	KindStart                     // Command: the main process
+	KindRun                       // Command, with three descriptors: a further process
+	KindSignal                    // Number: a signal for the main process
+	KindStop                      // Number: nanoseconds between TERM and KILL
+	KindLimits                    // Limits for processes started from now on
+	KindTerminal                  // Terminal: a further process; a descriptor of its terminal comes with the answer
+	KindSignalRun                 // Number: a signal for the further process of this connection, and its group
 )
 
 // Answers.
@@ -113,6 +115,12 @@ type Command struct {
 	Args []string
 	Env  []string
 	Dir  string
+}
+
+// Terminal is a process to start on a terminal of its own.
+type Terminal struct {
+	Rows, Columns uint16
+	Command       Command
 }
 
 // Number is the body of the frames that carry one number.
@@ -276,18 +284,43 @@ func DecodeLimits(b []byte) (Limits, error) {
 }
 
 // Encode gives the body of a KindStart or KindRun frame.
-func (c Command) Encode() []byte {
-	var w writer
+func (c Command) Encode() []byte { return c.append(nil) }
+
+func (c Command) append(w writer) writer {
 	w.list(c.Args)
 	w.list(c.Env)
 	w.str(c.Dir)
 	return w
 }
 
+// Encode gives the body of a KindTerminal frame.
+func (t Terminal) Encode() []byte {
+	var w writer
+	w.num(uint64(t.Rows))
+	w.num(uint64(t.Columns))
+	return t.Command.append(w)
+}
+
+// DecodeTerminal reads what Encode wrote.
+func DecodeTerminal(b []byte) (Terminal, error) {
+	r := reader{b: b}
+	rows, columns := r.num(), r.num()
+	if rows > 0xffff || columns > 0xffff {
+		r.bad = true
+	}
+	cmd := r.command()
+	return Terminal{Rows: uint16(rows), Columns: uint16(columns), Command: cmd}, r.end()
+}
+
 // DecodeCommand reads what Encode wrote. A command has at least one argument,
 // and no string of it holds a zero byte.
 func DecodeCommand(b []byte) (Command, error) {
 	r := reader{b: b}
+	c := r.command()
+	return c, r.end()
+}
+
+func (r *reader) command() Command {
 	c := Command{Args: r.list(), Env: r.list(), Dir: r.str()}
 	if len(c.Args) == 0 || c.Args[0] == "" {
 		r.bad = true
@@ -297,7 +330,7 @@ func DecodeCommand(b []byte) (Command, error) {
 			r.bad = r.bad || hasZero(s)
 		}
 	}
-	return c, r.end()
+	return c
 }
 
 func hasZero(s string) bool {

@@ -51,6 +51,7 @@ func TestSetupRoundTrip(t *testing.T) {
 func FuzzWire(f *testing.F) {
 	f.Add(AppendFrame(nil, KindSetup, Setup{Steps: []Step{{Op: OpBind, Source: "/usr", Target: "/x"}}, Owner: 52000}.Encode()))
 	f.Add(AppendFrame(nil, KindRun, Command{Args: []string{"sh", "-c", "true"}, Env: []string{"A=b"}, Dir: "/"}.Encode()))
+	f.Add(AppendFrame(nil, KindTerminal, Terminal{Rows: 24, Columns: 80, Command: Command{Args: []string{"sh"}, Dir: "/"}}.Encode()))
 	f.Add(AppendFrame(nil, KindStop, Number(1).Encode()))
 	f.Add(AppendFrame(nil, KindLimits, Limits{Files: 3}.Encode()))
 	f.Add(AppendFrame(nil, KindError, Fault{CauseStarted, "no"}.encode()))
@@ -64,6 +65,7 @@ func FuzzWire(f *testing.F) {
 		}
 		roundTrip(t, body, DecodeSetup, Setup.Encode)
 		roundTrip(t, body, DecodeCommand, Command.Encode)
+		roundTrip(t, body, DecodeTerminal, Terminal.Encode)
 		roundTrip(t, body, DecodeLimits, Limits.Encode)
 		roundTrip(t, body, DecodeNumber, Number.Encode)
 		roundTrip(t, body, DecodeFault, Fault.encode)
