@@ -233,3 +233,23 @@ func (a App) Request() AppRequest {
 		Meta:      &MetaRequest{Version: &version},
 	}
 }
+
+// SystemServices are what the cloud offers: by type, name and version.
+func (c *Client) SystemServices(ctx context.Context) (offered SystemServices, err error) {
+	return offered, c.get(ctx, "/info/services", &offered)
+}
+
+// Services are the caller's service instances.
+func (c *Client) Services(ctx context.Context) (services []Service, err error) {
+	return services, c.get(ctx, "/services", &services)
+}
+
+// CreateService has an instance of a service made.
+func (c *Client) CreateService(ctx context.Context, service ServiceRequest) error {
+	return c.call(ctx, slow, http.MethodPost, "/services", service, nil)
+}
+
+// DeleteService removes a service instance with all its data, or is ServiceNotFound.
+func (c *Client) DeleteService(ctx context.Context, name string) error {
+	return c.call(ctx, slow, http.MethodDelete, route("services", name), nil, nil)
+}

@@ -53,6 +53,9 @@ type SystemService struct {
 	Alias       string          `json:"alias,omitempty"`
 }
 
+// SystemServices is GET /info/services: type → name → version.
+type SystemServices map[string]map[string]map[string]SystemService
+
 // Tier is a plan of a SystemService.
 type Tier struct {
 	Options TierOptions `json:"options"`

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -39,6 +40,8 @@ type cloud struct {
 	log      []string                      // staging log; nil: the server has no such route
 	stats    map[int]api.InstanceStats     //
 	info     func(info *api.Info)          // changes GET /info
+	offered  api.SystemServices            // services
+	services map[string]api.Service        // of the user, by name
 	handlers map[string]http.HandlerFunc   // "METHOD path" answered otherwise
 }
 
@@ -49,15 +52,16 @@ const (
 
 func newCloud(t *testing.T) *cloud {
 	c := &cloud{
-		t:       t,
-		users:   map[string]string{adminEmail: "secret"},
-		apps:    map[string]*api.App{},
-		pool:    map[string]bool{},
-		zips:    map[string][]byte{},
-		known:   map[string][]api.Resource{},
-		crashed: map[string][]api.Crash{},
-		files:   map[string]string{},
-		limits:  api.Account{Memory: 2048, AppURIs: 4, Services: 16, Apps: 20},
+		t:        t,
+		users:    map[string]string{adminEmail: "secret"},
+		apps:     map[string]*api.App{},
+		pool:     map[string]bool{},
+		zips:     map[string][]byte{},
+		known:    map[string][]api.Resource{},
+		crashed:  map[string][]api.Crash{},
+		files:    map[string]string{},
+		services: map[string]api.Service{},
+		limits:   api.Account{Memory: 2048, AppURIs: 4, Services: 16, Apps: 20},
 	}
 	c.srv = httptest.NewServer(c.routes())
 	t.Cleanup(c.srv.Close)
@@ -108,6 +112,19 @@ func (c *cloud) routes() http.Handler {
 	mux.HandleFunc("GET /apps/{app}/instances/{instance}/files/{path}", c.withApp(c.getFile))
 	mux.HandleFunc("GET /apps/{app}/staging_log", c.stagingLog)
 	mux.HandleFunc("POST /resources", c.matchResources)
+	mux.HandleFunc("GET /info/services", func(w http.ResponseWriter, _ *http.Request) { answer(w, c.offered) })
+	mux.HandleFunc("GET /services", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, slices.AppendSeq([]api.Service{}, maps.Values(c.services)))
+	})
+	mux.HandleFunc("POST /services", c.createService)
+	mux.HandleFunc("DELETE /services/{name}", func(w http.ResponseWriter, r *http.Request) {
+		if _, ok := c.services[r.PathValue("name")]; !ok {
+			refuse(w, api.ServiceNotFound)
+			return
+		}
+		delete(c.services, r.PathValue("name"))
+		answer(w, struct{}{})
+	})
 	mux.HandleFunc("POST /apps/{app}/application", c.withApp(c.upload))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		call := r.Method + " " + r.URL.EscapedPath()
@@ -270,11 +287,33 @@ func (c *cloud) apply(a *api.App, req api.AppRequest) {
 		}
 	}
 	a.Meta.Debug, a.Meta.Console = req.Debug, req.Console
+	a.Services = append([]string{}, req.Services...)
 	running := 0
 	if a.State == api.Started {
 		running = a.Instances
 	}
 	a.RunningInstances = &running
+}
+
+// sells makes the cloud offer services of one version, with a free plan.
+func (c *cloud) sells(names ...string) {
+	c.offered = api.SystemServices{}
+	for _, n := range names {
+		o := api.SystemService{Vendor: n, Version: "1.0", Type: "generic", Description: strings.ToUpper(n), Tiers: map[string]api.Tier{"free": {Order: 1}}}
+		c.offered[n+"s"] = map[string]map[string]api.SystemService{n: {"1.0": o}}
+	}
+}
+
+func (c *cloud) createService(w http.ResponseWriter, r *http.Request) {
+	var req api.ServiceRequest
+	c.read(r, &req)
+	o, ok := c.offered[req.Vendor+"s"][req.Vendor][req.Version]
+	if _, sold := o.Tiers[req.Tier]; !ok || !sold {
+		refuse(w, api.ServiceNotFound)
+		return
+	}
+	c.services[req.Name] = api.Service{Name: req.Name, Vendor: req.Vendor, Version: req.Version, Tier: req.Tier, Type: req.Type}
+	answer(w, struct{}{})
 }
 
 func (c *cloud) getFile(w http.ResponseWriter, r *http.Request, a *api.App) {

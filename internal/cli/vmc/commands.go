@@ -36,6 +36,7 @@ func init() {
 		{names: []string{"restart"}, action: "apps:restart", group: "Application Operations", usage: "[appname] [--debug [MODE]]", about: "Stop an application and start it again", max: 1, run: restartCommand},
 		{names: []string{"delete"}, action: "apps:delete", group: "Application Operations", usage: "<appname> [--all, --force]", about: "Delete an application", max: 1, run: deleteCommand},
 
+		{names: []string{"rename"}, action: "apps:rename", group: "Application Updates", usage: "<appname> <newname>", about: "Give an application another name", min: 2, max: 2, run: renameCommand},
 		{names: []string{"update"}, action: "apps:update", group: "Application Updates", usage: "[appname] [--path]", about: "Send new files, and restart the application if it runs", max: 1, run: updateCommand},
 		{names: []string{"mem"}, action: "apps:mem", group: "Application Updates", usage: "<appname> [memsize]", about: "Show or change the memory of each instance", min: 1, max: 2, run: memCommand},
 		{names: []string{"map"}, action: "apps:map", group: "Application Updates", usage: "<appname> <url>", about: "Let the application answer at a URL", min: 2, max: 2, run: mapCommand},
@@ -48,10 +49,19 @@ func init() {
 		{names: []string{"logs"}, action: "apps:logs", group: "Application Information", usage: "<appname> [--all, --instance, --prefix]", about: "Print the logs of an instance", min: 1, max: 1, run: logsCommand},
 		{names: []string{"files"}, action: "apps:files", group: "Application Information", usage: "<appname> [path] [--all, --instance, --prefix]", about: "Print a file or the listing of a folder", min: 1, max: 2, raw: true, run: filesCommand},
 		{names: []string{"stats"}, action: "apps:stats", group: "Application Information", usage: "[appname]", about: "Show what the instances use", max: 1, run: statsCommand},
+		{names: []string{"rails-console"}, action: "apps:console", group: "Application Information", usage: "<appname> [--port]", about: "Open the console of a Rails application", min: 1, max: 1, run: railsConsoleCommand},
 
 		{names: []string{"env"}, action: "apps:environment", group: "Application Environment", usage: "<appname>", about: "List the environment variables", min: 1, max: 1, run: envCommand},
 		{names: []string{"env-add", "env_add"}, action: "apps:environment_add", group: "Application Environment", usage: "<appname> <variable[=]value>", about: "Set an environment variable", min: 2, max: 3, run: envAddCommand},
 		{names: []string{"env-del", "env_del"}, action: "apps:environment_del", group: "Application Environment", usage: "<appname> <variable>", about: "Remove an environment variable", min: 2, max: 2, run: envDelCommand},
+
+		{names: []string{"services"}, action: "services:services", group: "Services", about: "List the services of the target, and yours", run: servicesCommand},
+		{names: []string{"create-service", "create_service"}, action: "services:create_service", group: "Services", usage: "[service] [servicename] [appname] [--name, --bind]", about: "Make an instance of a service", max: 3, run: createServiceCommand},
+		{names: []string{"delete-service", "delete_service"}, action: "services:delete_service", group: "Services", usage: "[servicename]", about: "Delete an instance of a service with its data", max: 1, run: deleteServiceCommand},
+		{names: []string{"bind-service", "bind_service"}, action: "services:bind_service", group: "Services", usage: "<servicename> <appname>", about: "Let an application use a service", min: 2, max: 2, run: bindServiceCommand},
+		{names: []string{"unbind-service", "unbind_service"}, action: "services:unbind_service", group: "Services", usage: "<servicename> <appname>", about: "Take a service away from an application", min: 2, max: 2, run: unbindServiceCommand},
+		{names: []string{"clone-services"}, action: "services:clone_services", group: "Services", usage: "<src-app> <dest-app>", about: "Bind the services of one application to another", min: 2, max: 2, run: cloneServicesCommand},
+		{names: []string{"tunnel"}, action: "services:tunnel", group: "Services", usage: "[servicename] [clientcmd] [--port]", about: "Reach a service from this machine", max: 2, run: tunnelCommand},
 
 		{names: []string{"user"}, action: "user:info", group: "Administration", about: "Show who is logged in", run: userCommand},
 		{names: []string{"passwd"}, action: "user:change_password", group: "Administration", usage: "[newpassword]", about: "Change your password", max: 1, run: passwdCommand},
@@ -64,6 +74,8 @@ func init() {
 
 		{names: []string{"runtimes"}, action: "misc:runtimes", group: "System", about: "List the runtimes of the target", run: runtimesCommand},
 		{names: []string{"frameworks"}, action: "misc:frameworks", group: "System", about: "List the frameworks of the target", run: frameworksCommand},
+
+		{names: []string{"micro"}, action: "micro:micro", group: "Micro Cloud Foundry", usage: "<online | offline | status> [--password, --save, --vmx, --vmrun]", about: "Drive a Micro Cloud Foundry in a virtual machine", max: 1, run: microCommand},
 
 		{names: []string{"aliases"}, action: "misc:aliases", group: "Misc", about: "List the aliases", run: aliasesCommand},
 		{names: []string{"alias"}, action: "misc:alias", group: "Misc", usage: "<alias[=]command>", about: "Give a command another name", min: 1, max: 2, run: aliasCommand},

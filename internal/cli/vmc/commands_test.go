@@ -141,7 +141,8 @@ func TestUsers(t *testing.T) {
 		t.Errorf("users %v", c.users)
 	}
 	c.apps["hello"] = started("hello")
-	u.wants("Deleting application [hello]: OK\nDeleting User: OK\n\n", "delete-user", "foo@bar.com")
+	c.services["db"] = api.Service{Name: "db"}
+	u.wants("Deleting application [hello]: OK\nDeleting service [db]: OK\nDeleting User: OK\n\n", "delete-user", "foo@bar.com")
 	if len(c.users) != 1 {
 		t.Errorf("users %v", c.users)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"cloudlet/controller/api"
 )
@@ -48,16 +50,79 @@ func (s *session) confirmAll(ctx context.Context) error {
 	return err
 }
 
+// deleteApp removes an app, and those of its services that nobody needs any more.
 func (s *session) deleteApp(ctx context.Context, name string) error {
-	c, _, err := s.app(ctx, name)
+	c, app, err := s.app(ctx, name)
 	if err != nil {
 		return err
 	}
-	return s.step(fmt.Sprintf("Deleting application [%s]", name), func() error {
+	doomed, err := s.doomedServices(ctx, c, app)
+	if err != nil {
+		return err
+	}
+	err = s.step(fmt.Sprintf("Deleting application [%s]", name), func() error {
 		err := c.DeleteApp(ctx, name)
 		if errors.Is(err, api.AppNotFound) {
 			return nil // somebody else was quicker
 		}
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	for _, service := range doomed {
+		if err := s.deleteService(ctx, c, service); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// doomedServices are those of an app's services that are to be deleted with it: as the
+// user says, and with both --force and -n those that no other app uses.
+func (s *session) doomedServices(ctx context.Context, c *api.Client, app api.App) (doomed []string, err error) {
+	asked, told := s.mayAsk() && !s.opts.force, s.opts.force && s.opts.noPrompt
+	if len(app.Services) == 0 || !asked && !told {
+		return nil, nil
+	}
+	apps, err := c.Apps(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, service := range app.Services {
+		others := usedBy(apps, service, app.Name)
+		sure := told && len(others) == 0
+		if asked {
+			if sure, err = s.confirmService(ctx, service, others); err != nil {
+				return nil, err
+			}
+		}
+		if sure {
+			doomed = append(doomed, service)
+		}
+	}
+	return doomed, nil
+}
+
+// usedBy are the apps that a service is bound to, but for one.
+func usedBy(apps []api.App, service, except string) (names []string) {
+	for _, a := range apps {
+		if a.Name != except && slices.Contains(a.Services, service) {
+			names = append(names, a.Name)
+		}
+	}
+	return names
+}
+
+func (s *session) confirmService(ctx context.Context, service string, others []string) (bool, error) {
+	sure, err := s.confirm(ctx, fmt.Sprintf("Provisioned service [%s] detected, would you like to delete it?", service), false)
+	if err != nil || !sure || len(others) == 0 {
+		return sure, err
+	}
+	noun := "app"
+	if len(others) > 1 {
+		noun = "apps"
+	}
+	return s.confirm(ctx, fmt.Sprintf("Provisioned service [%s] is also used by %s %s, are you sure you want to delete it?",
+		service, noun, strings.Join(others, ", ")), false)
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
+
+	"cloudlet/controller/api"
 )
 
 // person sits at a terminal and answers each question when it is asked.
@@ -123,6 +125,69 @@ func TestDeleteAllAsks(t *testing.T) {
 		t.Errorf("status %d, apps %v", status, c.apps)
 	}
 	p.done(t)
+}
+
+// Services outlive their app unless the user says otherwise, twice if they are shared.
+func TestDeleteAsksForServices(t *testing.T) {
+	c := newCloud(t)
+	u := c.at(t)
+	setup := func() {
+		for _, name := range []string{"a", "b", "c"} {
+			c.apps[name] = started(name)
+			c.apps[name].Services = []string{"shared"}
+		}
+		c.apps["a"].Services = []string{"kept", "own", "shared"}
+		for _, name := range []string{"kept", "own", "shared"} {
+			c.services[name] = api.Service{Name: name}
+		}
+	}
+	setup()
+	p := newPerson(t,
+		"Provisioned service [kept] detected, would you like to delete it? [yN]: ", "",
+		"Provisioned service [own] detected, would you like to delete it? [yN]: ", "y",
+		"Provisioned service [shared] detected, would you like to delete it? [yN]: ", "y",
+		"Provisioned service [shared] is also used by apps b, c, are you sure you want to delete it? [yN]: ", "n")
+	status, out := p.vmc(t.Context(), u, "delete", "a")
+	p.done(t)
+	if status != 0 || out != "Deleting application [a]: OK\nDeleting service [own]: OK\n\n" {
+		t.Errorf("status %d, %q\n%s", status, out, p.seen.String())
+	}
+	setup()
+	u.wants("Deleting application [a]: OK\n\n", "delete", "a") // nobody to ask
+	setup()
+	u.wants("Deleting application [a]: OK\n\n", "delete", "a", "--force")
+	setup()
+	u.wants("Deleting application [a]: OK\nDeleting service [kept]: OK\nDeleting service [own]: OK\n\n", "delete", "a", "--force", "-n")
+	delete(c.apps, "c")
+	p = newPerson(t,
+		"Provisioned service [shared] detected, would you like to delete it? [yN]: ", "y",
+		"Provisioned service [shared] is also used by app d, are you sure you want to delete it? [yN]: ", "y")
+	c.apps["d"] = started("d")
+	c.apps["d"].Services = []string{"shared"}
+	status, out = p.vmc(t.Context(), u, "delete", "b")
+	p.done(t)
+	if status != 0 || out != "Deleting application [b]: OK\nDeleting service [shared]: OK\n\n" {
+		t.Errorf("status %d, %q", status, out)
+	}
+}
+
+func TestServicesAsk(t *testing.T) {
+	c := newCloud(t)
+	c.sells("mysql", "redis")
+	u := c.at(t)
+	p := newPerson(t, "1: mysql\n2: redis\nWhich service would you like to provision?: ", "2")
+	status, out := p.vmc(t.Context(), u, "create-service")
+	p.done(t)
+	if status != 0 || !strings.HasPrefix(out, "Creating Service [redis-") || len(c.services) != 1 {
+		t.Errorf("status %d, %q, %v", status, out, c.services)
+	}
+	c.services = map[string]api.Service{"x": {Name: "x"}, "db": {Name: "db"}}
+	p = newPerson(t, "1: db\n2: x\nWhich service would you like to delete?: ", "d")
+	status, out = p.vmc(t.Context(), u, "delete-service")
+	p.done(t)
+	if status != 0 || out != "Deleting service [db]: OK\n\n" {
+		t.Errorf("status %d, %q", status, out)
+	}
 }
 
 // An interrupted question for a password leaves a terminal that echoes.

@@ -105,6 +105,15 @@ func deleteUserCommand(ctx context.Context, s *session, args []string) error {
 			return err
 		}
 	}
+	services, err := provisioned(ctx, &as)
+	if err != nil {
+		return err
+	}
+	for _, service := range services {
+		if err := s.deleteService(ctx, &as, service.Name); err != nil {
+			return err
+		}
+	}
 	direct := *c
 	direct.Proxy = ""
 	return s.step("Deleting User", func() error { return direct.DeleteUser(ctx, args[0]) })
