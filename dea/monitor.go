@@ -23,7 +23,7 @@ func (d *DEA) monitor(work context.Context, now time.Time) {
 		}
 		switch {
 		case u.Memory > int64(i.Limits.Mem)<<20:
-			d.exceeded(work, i, "Memory limit", i.Limits.Mem, u.Memory>>20, "out of memory")
+			d.exceeded(work, i, "Memory limit", i.Limits.Mem, u.Memory>>20, warden.OutOfMemory)
 		case u.Disk > int64(i.Limits.Disk)<<20:
 			d.exceeded(work, i, "Disk usage limit", i.Limits.Disk, u.Disk>>20, "out of disk")
 		}

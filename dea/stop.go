@@ -63,7 +63,12 @@ func (d *DEA) ended(work context.Context, i *instance) {
 		return
 	}
 	exit := i.box.Exit()
-	d.explain(i, fmt.Sprintf("The application %s after %s.", exit.Reason, time.Since(i.StartedAt).Round(100*time.Millisecond)))
+	ran := time.Since(i.StartedAt).Round(100 * time.Millisecond)
+	if exit.Reason == warden.OutOfMemory {
+		d.explain(i, fmt.Sprintf("The application ran out of memory: it used all of its %dM and was ended after %s.", i.Limits.Mem, ran))
+	} else {
+		d.explain(i, fmt.Sprintf("The application %s after %s.", exit.Reason, ran))
+	}
 	i.stopped = bus.ReasonCrashed
 	d.crashed(work, i, describe(exit), &exit.Status)
 }
@@ -73,7 +78,7 @@ func describe(e warden.Exit) string {
 	switch {
 	case !e.Known:
 		return "cannot be determined"
-	case e.Reason == "out of memory":
+	case e.Reason == warden.OutOfMemory:
 		return e.Reason
 	}
 	return "app instance exited"

@@ -3,7 +3,9 @@ package warden
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net"
 	"slices"
@@ -28,6 +30,8 @@ type Container struct {
 	dir  string
 	done chan struct{}
 
+	group group // nil where the kernel holds no limits
+
 	conn      net.Conn // open as long as the supervisor lives; nil if it was dead when found
 	released  chan struct{}
 	letGoOnce sync.Once
@@ -40,6 +44,7 @@ type Container struct {
 	cpu     time.Duration // highest seen: a process may end between two reads
 	disk    diskCount
 	gone    bool // destroyed
+	frozen  bool
 	destroy sync.Mutex
 }
 
@@ -57,6 +62,9 @@ func (p *Pool) adopt(ctx context.Context, dir string) (*Container, error) {
 	p.users.use(r.User)
 	p.ports.use(r.Port)
 	c := newContainer(p, r, dir)
+	if p.groups != nil && r.Group != "" {
+		c.group = p.groups.find(r.Group)
+	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	switch conn, main, err := attach(ctx, dir); {
@@ -109,6 +117,16 @@ func (c *Container) ended() {
 		leaders := c.leaders
 		c.mu.Unlock()
 		sweep(c.rec, leaders)
+	}
+	if c.group != nil {
+		// What was killed by itself, and not with all others, is no reason for an end
+		// that came in another way.
+		if c.group.starved() > 0 && (e.Status == 128+int(syscall.SIGKILL) || !e.Known) {
+			e.Reason = OutOfMemory
+		}
+		if err := c.group.remove(); err != nil {
+			c.p.log.Warn("a group stays behind", "group", c.rec.Group, "err", err)
+		}
 	}
 	c.mu.Lock()
 	c.exit = e
@@ -232,6 +250,12 @@ func (c *Container) SetLimits(l Limits) error {
 		c.limits = l
 	}
 	c.mu.Unlock()
+	if err == nil && c.group != nil {
+		err = c.group.limit(l)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // there is nothing left to limit
+	}
 	if err != nil {
 		return c.err(err)
 	}
@@ -244,9 +268,38 @@ func (c *Container) SetLimits(l Limits) error {
 	return err
 }
 
+// Freeze stops all processes of the container where they are, until Thaw; ErrUnsupported
+// where no control group does it. Stopping and destroying thaw.
+func (c *Container) Freeze() error { return c.freeze(true) }
+
+// Thaw lets a frozen container go on.
+func (c *Container) Thaw() error { return c.freeze(false) }
+
+func (c *Container) freeze(on bool) error {
+	if c.group == nil {
+		return c.err(fmt.Errorf("freeze: %w", errors.ErrUnsupported))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.frozen == on {
+		return nil
+	}
+	err := c.group.freeze(on)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = ErrGone
+	}
+	if err == nil {
+		c.frozen = on
+	}
+	return c.err(err)
+}
+
 // Stop sends TERM to all processes and KILL after grace, and returns when all
 // have ended. A container that has ended is no error.
 func (c *Container) Stop(ctx context.Context, grace time.Duration) error {
+	if c.group != nil {
+		c.Thaw() // one that has ended needs none
+	}
 	_, err := c.request(ctx, supervisor.KindStop, supervisor.Number(grace).Encode())
 	if err != nil && !errors.Is(err, ErrGone) {
 		return err
@@ -300,6 +353,9 @@ func (c *Container) end(ctx context.Context) error {
 		return err
 	}
 	c.p.log.Warn("killing a supervisor that does not answer", "handle", c.Handle())
+	if c.group != nil {
+		c.group.kill()
+	}
 	syscall.Kill(c.rec.PID, syscall.SIGKILL)
 	return c.wait(ctx)
 }

@@ -52,7 +52,7 @@ func (p *Pool) Create(ctx context.Context, s Spec) (c *Container, err error) {
 		return nil, fmt.Errorf("create container %s: %w", s.Handle, err)
 	}
 	c = newContainer(p, m.rec, m.dir)
-	c.conn = m.conn
+	c.conn, c.group = m.conn, m.group
 	p.mu.Lock()
 	p.containers[s.Handle] = c
 	p.mu.Unlock()
@@ -65,9 +65,13 @@ type making struct {
 	p     *Pool
 	rec   record
 	dir   string
+	group group      // nil where the kernel holds no limits
+	clone bool       // the group is cloned into
 	files []*os.File // what the supervisor inherits, from descriptor 3 on
 	relay bool
 	conn  *net.UnixConn
+
+	groupFiles int // how many of files are the group's
 }
 
 func (m *making) make(ctx context.Context) (err error) {
@@ -101,7 +105,25 @@ func (m *making) sockets() error {
 		return err
 	}
 	m.files = append(m.files, control)
-	return m.port()
+	if err := m.port(); err != nil {
+		return err
+	}
+	return m.enclose()
+}
+
+// enclose makes the control group in which the container's processes will be.
+func (m *making) enclose() (err error) {
+	if m.p.groups == nil {
+		return nil
+	}
+	if m.group, err = m.p.groups.create(m.rec.Spec.Handle, m.rec.Spec.Limits); err != nil {
+		return err
+	}
+	m.rec.Group = m.group.path()
+	files, clone, err := m.group.files()
+	m.files, m.clone = append(m.files, files...), clone
+	m.groupFiles = len(files)
+	return err
 }
 
 // folders makes the container's folder and, owned by its user, home and /tmp.
@@ -181,6 +203,9 @@ func (m *making) start() error {
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
 	namespaces(cmd.SysProcAttr, m.rec)
+	if m.p.groups != nil {
+		joinGroup(cmd.SysProcAttr, m.p.groups.supervisors())
+	}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start the supervisor: %w", err)
 	}
@@ -200,12 +225,15 @@ func (m *making) setUp(ctx context.Context) error {
 		Owner:    m.rec.User,
 		LogMax:   m.p.cfg.LogMax,
 		Limits:   wireLimits(m.rec.Spec.Limits),
+		Groups:   m.groupFiles,
+		Clone:    m.clone,
 	}
 	if m.relay {
 		set.Relay = m.rec.Port
 	}
 	if set.Isolated {
-		set.Steps = steps(m.rec, m.dir)
+		set.Steps = steps(m.rec, m.dir, m.group)
+		set.Filter = string(m.p.filter)
 	}
 	_, err := ask(m.conn, supervisor.KindSetup, set.Encode())
 	if errors.Is(err, ErrGone) {
@@ -230,10 +258,14 @@ func (m *making) lastWords(err error) error {
 
 // release closes what only the supervisor needs.
 func (m *making) release() {
-	for _, f := range m.files {
+	closeAll(m.files)
+	m.files = nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
 		f.Close()
 	}
-	m.files = nil
 }
 
 // undo takes back a container that could not be made.
@@ -244,6 +276,11 @@ func (m *making) undo() {
 	if m.rec.PID != 0 {
 		syscall.Kill(m.rec.PID, syscall.SIGKILL)
 		collect(m.rec.PID)
+	}
+	if m.group != nil {
+		if err := m.group.remove(); err != nil {
+			m.p.log.Warn("a group stays behind", "group", m.rec.Group, "err", err)
+		}
 	}
 	if err := m.p.removeFolders(m.rec.Spec.Handle); err != nil {
 		m.p.log.Warn("a half-made container stays behind", "handle", m.rec.Spec.Handle, "err", err)

@@ -16,7 +16,7 @@ var ownUsers = os.Geteuid() == 0
 
 // findLevel tries the highest level that is asked for.
 func (p *Pool) findLevel(ctx context.Context) Isolation {
-	iso := Isolation{Level: Process, Limits: "watched"}
+	iso := Isolation{Level: Process, Limits: watched}
 	because := func(reasons ...string) Isolation {
 		iso.Reasons = append(iso.Reasons, reasons...)
 		return iso
@@ -29,14 +29,38 @@ func (p *Pool) findLevel(ctx context.Context) Isolation {
 	case !ownUsers:
 		return because("namespaces need root here: run as root for level full")
 	}
+	var reasons []string
+	p.groups, reasons = openGroups(poolID(p.cfg.Dir), p.log)
+	p.limited(&iso)
+	var err error
+	if p.filter, err = filter(); err != nil {
+		return because("system calls cannot be filtered: " + err.Error())
+	}
 	if err := p.probe(ctx); err != nil {
+		p.groups, p.filter = nil, nil
+		iso.Limits = watched
 		return because("namespaces do not work here: " + err.Error())
 	}
 	iso.Level = Full
-	return because(
-		"memory, CPU and disk limits are watched: cgroup v2 does not hold them yet",
+	return because(append(reasons,
 		"applications are reached through Cloudlet and have no network outward yet; staging has",
-	)
+	)...)
+}
+
+// watched says that no kernel holds the limits.
+const watched = "watched"
+
+func (p *Pool) limited(iso *Isolation) {
+	if p.groups != nil {
+		iso.Limits = p.groups.name()
+	}
+}
+
+// joinGroup has a process born in a control group.
+func joinGroup(attr *syscall.SysProcAttr, folder *os.File) {
+	if folder != nil {
+		attr.UseCgroupFD, attr.CgroupFD = true, int(folder.Fd())
+	}
 }
 
 // probe makes a container, which is the only sure way to know that it works.

@@ -23,6 +23,8 @@ func isRunning(int) bool { return false }
 
 func namespaces(*syscall.SysProcAttr, record) {}
 
+func joinGroup(*syscall.SysProcAttr, *os.File) {}
+
 func makeHomes(string) (string, error) { return "", nil }
 
 func selfPath(binary string) string { return binary }
@@ -55,4 +57,4 @@ func chown(folder int, name string, _ *unix.Stat_t, id int) error {
 	return unix.Fchownat(folder, name, id, id, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-func steps(record, string) []supervisor.Step { return nil }
+func steps(record, string, group) []supervisor.Step { return nil }

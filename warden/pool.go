@@ -53,6 +53,8 @@ type Pool struct {
 	binary string // Cloudlet's own
 	homes  string // where homes lie that their users must walk to; empty elsewhere
 	iso    Isolation
+	groups groups // nil where limits are watched
+	filter []byte // of system calls; empty where there is none
 	lock   *os.File
 	disk   pacer
 
@@ -196,7 +198,20 @@ func (p *Pool) adoptAll(ctx context.Context) error {
 			p.containers[c.rec.Spec.Handle] = c
 		}
 	}
+	p.sweep()
 	return nil
+}
+
+// sweep removes what a crash left of containers that are not there any more.
+func (p *Pool) sweep() {
+	if p.groups == nil {
+		return
+	}
+	keep := map[string]bool{}
+	for _, c := range p.containers {
+		keep[c.rec.Group] = true
+	}
+	p.groups.sweep(keep)
 }
 
 // Isolation tells the level in force.
@@ -246,6 +261,9 @@ func (p *Pool) Close() error {
 		os.RemoveAll(filepath.Join(p.homes, filepath.Dir(binaryCopy))) // Open makes it anew
 		os.Remove(p.homes)                                             // these two stay unless they are empty
 		os.Remove(filepath.Dir(p.homes))
+	}
+	if p.groups != nil {
+		p.groups.close()
 	}
 	if p.lock == nil {
 		return nil

@@ -34,7 +34,8 @@ type record struct {
 	Home  string // on the host
 	User  int
 	Port  int
-	PID   int // the supervisor's, valid as long as it answers
+	PID   int    // the supervisor's, valid as long as it answers
+	Group string // group.path of its control group; empty where there is none
 }
 
 func readRecord(dir string) (record, error) {
@@ -86,3 +87,4 @@ func newExit(status, signal int, at time.Time) Exit {
 	}
 	return e
 }
+

@@ -60,7 +60,7 @@ func (f *rootfs) mount(kind, target string, flags uint64, data string) {
 
 // steps gives all that a supervisor does before its container is ready: the
 // host's programs read-only, all else private.
-func steps(r record, dir string) []supervisor.Step {
+func steps(r record, dir string, g group) []supervisor.Step {
 	f := &rootfs{root: filepath.Join(dir, rootName)}
 	f.add(supervisor.Step{Op: supervisor.OpMount, Target: "/", Flags: syscall.MS_REC | syscall.MS_PRIVATE})
 	f.mount("tmpfs", "", harmless, "size=1m,mode=755")
@@ -70,6 +70,11 @@ func steps(r record, dir string) []supervisor.Step {
 	f.dev()
 	f.folder("/proc", 0o755)
 	f.mount("proc", "/proc", harmless|syscall.MS_NOEXEC, "")
+	f.mask()
+	if g != nil && g.view() != "" {
+		// Where runtimes look for the limits they are to live with.
+		f.bind(g.view(), "/sys/fs/cgroup", readOnly|syscall.MS_NOEXEC)
+	}
 	for _, m := range r.Spec.Mounts {
 		flags := uint64(readOnly)
 		if m.Writable {
@@ -84,6 +89,31 @@ func steps(r record, dir string) []supervisor.Step {
 	f.add(supervisor.Step{Op: supervisor.OpRemount, Target: f.root, Flags: readOnly})
 	f.add(supervisor.Step{Op: supervisor.OpPivot, Target: f.root})
 	return f.list
+}
+
+// masked and fixed are parts of /proc that tell of the machine, or steer it. The kernel
+// refuses most of them to an ordinary user; this holds where it does not.
+var (
+	masked = []string{"acpi", "asound", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list", "timer_stats", "kallsyms", "kmsg", "kpagecount", "kpageflags", "kpagecgroup", "config.gz", "sysrq-trigger"}
+	fixed  = []string{"bus", "fs", "irq", "sys"}
+)
+
+func (f *rootfs) mask() {
+	for _, name := range masked {
+		st, err := os.Lstat("/proc/" + name)
+		switch {
+		case err != nil:
+		case st.IsDir():
+			f.mount("tmpfs", "/proc/"+name, readOnly|syscall.MS_NOEXEC, "size=0,mode=555")
+		default:
+			f.bind("/dev/null", "/proc/"+name, device)
+		}
+	}
+	for _, name := range fixed {
+		if _, err := os.Lstat("/proc/" + name); err == nil {
+			f.add(supervisor.Step{Op: supervisor.OpBind, Source: f.root + "/proc/" + name, Target: f.root + "/proc/" + name, Flags: readOnly | syscall.MS_NOEXEC})
+		}
+	}
 }
 
 // system shows the host's programs and libraries.

@@ -2,6 +2,7 @@ package warden
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"path/filepath"
 	"sync"
@@ -34,6 +35,9 @@ func (c *Container) Usage() (Usage, error) {
 		return Usage{CPU: c.spent(0), Disk: c.countedDisk()}, nil
 	default:
 	}
+	if c.group != nil {
+		return c.counted()
+	}
 	ps, self, err := family(c.rec.PID)
 	if err != nil {
 		return Usage{}, c.err(err)
@@ -45,6 +49,17 @@ func (c *Container) Usage() (Usage, error) {
 		cpu += q.cpu
 	}
 	u.CPU = c.spent(cpu)
+	u.Disk = c.countedDisk()
+	return u, nil
+}
+
+// counted takes the kernel's counters.
+func (c *Container) counted() (Usage, error) {
+	u, err := c.group.usage()
+	if err != nil {
+		return Usage{}, c.err(fmt.Errorf("%w: %w", ErrGone, err))
+	}
+	u.CPU = c.spent(u.CPU)
 	u.Disk = c.countedDisk()
 	return u, nil
 }

@@ -45,16 +45,17 @@ var (
 type Isolation struct {
 	Level   Level
 	Reasons []string // one sentence each, for people
-	Limits  string   // how limits are held: "watched" (polling) until cgroup v2 holds them
+	Limits  string   // who holds them: "cgroup v2", "cgroup v1", or "watched" by whoever uses the pool
 }
 
 // Limits are upper bounds; zero means unlimited.
 type Limits struct {
-	Memory    int64 // bytes, of all processes together
-	Disk      int64 // bytes below Home
-	Files     int   // open descriptors of one process
-	Processes int   // processes and threads
-	CPUShares int   // relative weight, 1024 is normal
+	Memory    int64   // bytes, of all processes together
+	Disk      int64   // bytes below Home
+	Files     int     // open descriptors of one process
+	Processes int     // processes and threads
+	CPUShares int     // relative weight, 1024 is normal
+	CPUQuota  float64 // processors' worth of time, 0.5 is half a core
 }
 
 // Mount shows a folder or file of the host inside the container, read-only unless Writable.
@@ -117,9 +118,12 @@ type Exit struct {
 	Status int       // exit status, or 128 plus the signal's number
 	Signal int       // the signal that ended it, 0 if none
 	Known  bool      // false where nobody was left to see the end (the supervisor was killed)
-	Reason string    // for people: "exited with status 1", "killed by signal 9", "out of memory"
+	Reason string    // for people: "exited with status 1", "killed by signal 9", or OutOfMemory
 	At     time.Time // when
 }
+
+// OutOfMemory is Exit.Reason where the kernel killed the container at its limit of memory.
+const OutOfMemory = "out of memory"
 
 // Usage is what a container uses now.
 type Usage struct {

@@ -4,6 +4,9 @@ import "syscall"
 
 // killAll signals every process of the container but the supervisor.
 func (l *loop) killAll(sig syscall.Signal) {
+	if sig == syscall.SIGKILL && l.set.Clone && killGroup(folder(groupFD(l.set))) {
+		return
+	}
 	if l.set.Isolated {
 		syscall.Kill(-1, sig) // process 1 of a namespace reaches just the namespace
 		return
@@ -15,6 +18,18 @@ func (l *loop) killAll(sig syscall.Signal) {
 			syscall.Kill(pid, sig)
 		}
 	}
+}
+
+// killGroup kills all of a control group at once, also who is just being forked. It says
+// if that worked; kernels before 5.14 cannot.
+func killGroup(group folder) bool {
+	fd, err := group.open("cgroup.kill", syscall.O_WRONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	_, err = syscall.Write(fd, []byte("1"))
+	syscall.Close(fd)
+	return err == nil
 }
 
 // killRun kills a process with its descendants, its group and its session.

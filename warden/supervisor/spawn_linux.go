@@ -9,19 +9,26 @@ import (
 const (
 	prSetPdeathsig     = 1
 	prSetDumpable      = 4
+	prSetSeccomp       = 22
 	prCapBSetDrop      = 24
 	prSetChildReaper   = 36
 	prSetNoNewPrivs    = 38
 	prCapAmbient       = 47
 	prAmbientClearAll  = 4
 	rlimitNProc        = 6
+	sysClone3          = 435
 	sysCloseRange      = 436
+	cloneIntoCgroup    = 0x200000000
+	cloneNewCgroup     = 0x2000000
+	seccompFilter      = 2
+	capVersion3        = 0x20080522
 	closeRangeCloexec  = 4
 	lastCapability     = 63
 	oomScore           = "500" // apps go before Cloudlet when memory runs out
 	oomScoreFile       = "/proc/self/oom_score_adj"
 	exitChildFailed    = 253
 	maxLimits          = 3
+	maxGroups          = 8
 	firstInheritableFD = 3
 )
 
@@ -43,6 +50,31 @@ type image struct {
 	nlimits   int
 	oomFile   *byte
 	oomText   [len(oomScore)]byte
+	clone     cloneArgs
+	groups    [maxGroups]int // files by which the child enters its control groups
+	ngroups   int
+	ownGroups bool // the child sees its group as the top
+	setGroups bool // supplementary groups can be dropped
+	noCaps    capHeader
+	filter    *sockFprog // nil: all system calls
+}
+
+// cloneArgs is struct clone_args of linux/sched.h.
+type cloneArgs struct {
+	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
+}
+
+// capHeader is what capset(2) takes to have no capability at all.
+type capHeader struct {
+	version uint32
+	pid     int32
+	none    [6]uint32
+}
+
+// sockFprog is struct sock_fprog of linux/filter.h.
+type sockFprog struct {
+	len    uint16
+	filter *byte
 }
 
 //go:linkname beforeFork syscall.runtime_BeforeFork
@@ -131,8 +163,31 @@ func (l *loop) image(cmd Command, files [3]int) (*image, error) {
 		img.parent = syscall.Getpid() // a namespace dies with its process 1 anyway
 	}
 	l.limits(img)
+	l.confine(img)
 	return img, nil
 }
+
+// confine has the child born in its control group, and bound to its filter.
+func (l *loop) confine(img *image) {
+	img.clone = cloneArgs{exitSignal: uint64(syscall.SIGCHLD)}
+	img.noCaps.version = capVersion3
+	img.setGroups = !l.set.Rootless
+	first := groupFD(l.set)
+	if l.set.Clone {
+		img.clone.flags, img.clone.cgroup = cloneIntoCgroup, uint64(first)
+		img.ownGroups = l.set.Isolated
+	} else {
+		for i := range min(l.set.Groups, maxGroups) {
+			img.groups[i] = first + i
+		}
+		img.ngroups = min(l.set.Groups, maxGroups)
+	}
+	if n := len(l.set.Filter) / sockFilterSize; n > 0 {
+		img.filter = &sockFprog{uint16(n), unsafe.StringData(l.set.Filter)}
+	}
+}
+
+const sockFilterSize = 8
 
 // limits computes the resource limits: never above what is allowed, and a limit
 // of processes only where it counts for this container's user alone.
@@ -154,6 +209,9 @@ func (l *loop) limits(img *image) {
 	}
 }
 
+// zero is what a process writes to enter a control group of version 1.
+var zero byte = '0'
+
 // forkExec forks and, in the child, becomes the image. Between fork and exec
 // the child has one thread of a runtime that had several: it must not call
 // anything that may grow the stack, allocate or be scheduled, hence only raw
@@ -168,7 +226,7 @@ func forkExec(img *image) (int, syscall.Errno) {
 		errno   syscall.Errno
 	)
 	beforeFork()
-	pid, _, errno = syscall.RawSyscall6(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
+	pid, _, errno = syscall.RawSyscall(sysClone3, uintptr(unsafe.Pointer(&img.clone)), unsafe.Sizeof(img.clone), 0)
 	if errno != 0 || pid != 0 {
 		afterFork()
 		return int(pid), errno
@@ -178,6 +236,16 @@ func forkExec(img *image) (int, syscall.Errno) {
 		goto failed
 	}
 	afterForkInChild()
+	for i = 0; i < img.ngroups; i++ {
+		if _, _, errno = syscall.RawSyscall(syscall.SYS_WRITE, uintptr(img.groups[i]), uintptr(unsafe.Pointer(&zero)), 1); errno != 0 {
+			goto failed
+		}
+	}
+	if img.ownGroups {
+		if _, _, errno = syscall.RawSyscall(syscall.SYS_UNSHARE, cloneNewCgroup, 0, 0); errno != 0 {
+			goto failed
+		}
+	}
 	// Best effort: a child that keeps its parent's score is no reason to fail.
 	fd, _, errno = syscall.RawSyscall6(syscall.SYS_OPENAT, 0, uintptr(unsafe.Pointer(img.oomFile)), syscall.O_WRONLY|syscall.O_CLOEXEC, 0, 0, 0)
 	if errno == 0 {
@@ -213,13 +281,18 @@ func forkExec(img *image) (int, syscall.Errno) {
 		if errno != 0 && errno != syscall.EINVAL { // EINVAL: a capability that this kernel does not have
 			goto failed
 		}
-		if _, _, errno = syscall.RawSyscall(syscall.SYS_SETGROUPS, 0, 0, 0); errno != 0 {
+		if _, _, errno = syscall.RawSyscall(syscall.SYS_SETGROUPS, 0, 0, 0); errno != 0 && img.setGroups {
 			goto failed
 		}
 		if _, _, errno = syscall.RawSyscall(syscall.SYS_SETRESGID, uintptr(img.owner), uintptr(img.owner), uintptr(img.owner)); errno != 0 {
 			goto failed
 		}
 		if _, _, errno = syscall.RawSyscall(syscall.SYS_SETRESUID, uintptr(img.owner), uintptr(img.owner), uintptr(img.owner)); errno != 0 {
+			goto failed
+		}
+	}
+	if img.owner >= 0 {
+		if _, _, errno = syscall.RawSyscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&img.noCaps)), uintptr(unsafe.Pointer(&img.noCaps.none)), 0); errno != 0 {
 			goto failed
 		}
 	}
@@ -234,6 +307,11 @@ func forkExec(img *image) (int, syscall.Errno) {
 	}
 	if _, _, errno = syscall.RawSyscall(syscall.SYS_CHDIR, uintptr(unsafe.Pointer(img.dir)), 0, 0); errno != 0 {
 		goto failed
+	}
+	if img.filter != nil {
+		if _, _, errno = syscall.RawSyscall6(syscall.SYS_PRCTL, prSetSeccomp, seccompFilter, uintptr(unsafe.Pointer(img.filter)), 0, 0, 0); errno != 0 {
+			goto failed
+		}
 	}
 	_, _, errno = syscall.RawSyscall(syscall.SYS_EXECVE, uintptr(unsafe.Pointer(img.path)), uintptr(unsafe.Pointer(img.argv)), uintptr(unsafe.Pointer(img.env)))
 

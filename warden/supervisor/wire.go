@@ -108,6 +108,10 @@ type Setup struct {
 	LogMax   int64  // bytes of a log file before it is rotated
 	Relay    int    // port on which the main process will listen, 0 for no relay
 	Limits   Limits
+	Groups   int    // descriptors of control groups that were inherited
+	Clone    bool   // there is one, a folder to clone into; else files to write 0 to
+	Rootless bool   // in a user namespace with no other user than Owner
+	Filter   string // of system calls, as rows of struct sock_filter; empty for none
 }
 
 // Command is a process to start.
@@ -148,6 +152,14 @@ type writer []byte
 
 func (w *writer) num(n uint64) {
 	*w = append(*w, byte(n), byte(n>>8), byte(n>>16), byte(n>>24), byte(n>>32), byte(n>>40), byte(n>>48), byte(n>>56))
+}
+
+func (w *writer) flag(on bool) {
+	n := uint64(0)
+	if on {
+		n = 1
+	}
+	w.num(n)
 }
 
 func (w *writer) str(s string) {
@@ -238,16 +250,16 @@ func (s Setup) Encode() []byte {
 	}
 	w.str(s.Folder)
 	w.str(s.Home)
-	isolated := uint64(0)
-	if s.Isolated {
-		isolated = 1
-	}
-	w.num(isolated)
+	w.flag(s.Isolated)
 	w.num(uint64(int64(s.Owner)))
 	w.num(uint64(s.LogMax))
 	w.num(uint64(s.Relay))
 	w.num(s.Limits.Files)
 	w.num(s.Limits.Processes)
+	w.num(uint64(s.Groups))
+	w.flag(s.Clone)
+	w.flag(s.Rootless)
+	w.str(s.Filter)
 	return w
 }
 
@@ -265,6 +277,10 @@ func DecodeSetup(b []byte) (Setup, error) {
 	s.LogMax = int64(r.num())
 	s.Relay = int(r.num() & 0xffff)
 	s.Limits = Limits{Files: r.num(), Processes: r.num()}
+	s.Groups = int(r.num() & 0xff)
+	s.Clone = r.num() != 0
+	s.Rootless = r.num() != 0
+	s.Filter = r.str()
 	return s, r.end()
 }
 

@@ -39,6 +39,10 @@ func TestSetupRoundTrip(t *testing.T) {
 		LogMax:   1 << 33,
 		Relay:    61001,
 		Limits:   Limits{Files: 1, Processes: 2},
+		Groups:   3,
+		Clone:    true,
+		Rootless: true,
+		Filter:   "12345678",
 	}
 	out, err := DecodeSetup(in.Encode())
 	if err != nil || !reflect.DeepEqual(in, out) {

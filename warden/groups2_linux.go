@@ -1,0 +1,325 @@
+package warden
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/cgroups/v3/cgroup2"
+	"golang.org/x/sys/unix"
+)
+
+// supervisorsName is the group in which the supervisors of a pool are. No handle has a dot.
+const supervisorsName = "supervisors.group"
+
+// emptyTime bounds the wait for the processes of a killed group to be gone.
+const emptyTime = 5 * time.Second
+
+// groups2 are groups of cgroup v2: one folder for the pool, below what the system has
+// given to this user, with one folder for each container.
+type groups2 struct {
+	root        string // the delegated folder, where the controllers come from
+	base        string // the pool's folder, below root
+	controllers []string
+	sup         *os.File
+	log         *slog.Logger
+}
+
+// openGroups2 takes a folder for the pool and the controllers that are to be had there.
+func openGroups2(mount, own, id string, log *slog.Logger) (groups, []string) {
+	root, err := delegated(mount, own)
+	if err != nil {
+		return nil, []string{"limits are watched, not held: " + err.Error()}
+	}
+	g := &groups2{root: root, base: filepath.Join(root, "cloudlet-"+id), log: log}
+	var reasons []string
+	for _, c := range []string{"cpu", "memory", "pids", "io"} {
+		if slices.Contains(controllers(root), c) {
+			g.controllers = append(g.controllers, c)
+		} else {
+			reasons = append(reasons, fmt.Sprintf("limits of %s are not held: the controller is not delegated to %s", c, root))
+		}
+	}
+	if err := g.prepare(); err != nil {
+		os.Remove(g.base)
+		return nil, []string{fmt.Sprintf("limits are watched, not held: cgroup %s: %v", g.base, err)}
+	}
+	return g, reasons
+}
+
+// delegated is the folder below which this process may make groups: for root the top,
+// else the highest one above its own that belongs to the user, as systemd delegates them.
+func delegated(mount, own string) (string, error) {
+	if os.Geteuid() == 0 {
+		return mount, nil
+	}
+	root := ""
+	for dir := filepath.Join(mount, own); len(dir) > len(mount); dir = filepath.Dir(dir) {
+		if writable(dir) {
+			root = dir
+		} else if root != "" {
+			break
+		}
+	}
+	if root == "" {
+		return "", fmt.Errorf("no part of cgroup v2 is delegated to this user (%s)", delegateHint)
+	}
+	if root == filepath.Join(mount, own) {
+		return root, leaveRoot(root)
+	}
+	return root, nil
+}
+
+const delegateHint = "start with: systemd-run --user --scope -p Delegate=yes cloudlet up"
+
+// leaveRoot moves this process into a group below its own: only groups without
+// processes may have controllers for others.
+func leaveRoot(root string) error {
+	leaf := filepath.Join(root, "cloudlet.self")
+	if err := os.Mkdir(leaf, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return os.WriteFile(filepath.Join(leaf, "cgroup.procs"), []byte("0"), 0)
+}
+
+// prepare makes the pool's folder and hands the controllers down to it.
+func (g *groups2) prepare() error {
+	if err := os.Mkdir(g.base, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	on := []byte("+" + strings.Join(g.controllers, " +"))
+	for _, dir := range []string{g.root, g.base} {
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), on, 0); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(g.controllers, "memory") {
+		g.spare()
+	}
+	sup := filepath.Join(g.base, supervisorsName)
+	if err := os.Mkdir(sup, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	var err error
+	g.sup, err = os.Open(sup)
+	return err
+}
+
+// spare has all containers together reclaim and wait before they take the last eighth
+// of the machine's memory, so that Cloudlet and its host go on.
+func (g *groups2) spare() {
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil {
+		return
+	}
+	total := int64(info.Totalram) * int64(info.Unit)
+	high := total - total/8
+	m, err := cgroup2.Load(g.rel(g.base), cgroup2.WithMountpoint(g.root))
+	if err == nil {
+		err = m.Update(&cgroup2.Resources{Memory: &cgroup2.Memory{High: &high}})
+	}
+	if err != nil {
+		g.log.Warn("no memory is kept free for the host", "group", g.base, "err", err)
+	}
+}
+
+func (g *groups2) rel(path string) string { return "/" + strings.TrimPrefix(path[len(g.root):], "/") }
+
+func (g *groups2) name() string          { return "cgroup v2" }
+func (g *groups2) supervisors() *os.File { return g.sup }
+
+func (g *groups2) create(handle string, l Limits) (group, error) {
+	c := &group2{dir: filepath.Join(g.base, handle), pool: g}
+	if err := c.remove(); err != nil {
+		return nil, err
+	}
+	var err error
+	c.m, err = cgroup2.NewManager(g.base, "/"+handle, g.resources(c.dir, l))
+	if err != nil {
+		return nil, fmt.Errorf("cgroup: %w", err)
+	}
+	return c, nil
+}
+
+func (g *groups2) find(path string) group {
+	m, err := cgroup2.Load("/"+filepath.Base(path), cgroup2.WithMountpoint(filepath.Dir(path)))
+	if err != nil {
+		return nil
+	}
+	return &group2{dir: path, pool: g, m: m}
+}
+
+func (g *groups2) sweep(keep map[string]bool) {
+	entries, err := os.ReadDir(g.base)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		dir := filepath.Join(g.base, e.Name())
+		if !e.IsDir() || e.Name() == supervisorsName || keep[dir] {
+			continue
+		}
+		g.log.Info("removing what an earlier run left", "group", dir)
+		if err := (&group2{dir: dir, pool: g}).remove(); err != nil {
+			g.log.Warn("a group stays behind", "group", dir, "err", err)
+		}
+	}
+}
+
+// close removes what is empty: groups of containers that go on are not.
+func (g *groups2) close() {
+	g.sup.Close()
+	os.Remove(filepath.Join(g.base, supervisorsName))
+	os.Remove(g.base)
+}
+
+// resources turns limits into settings, of the controllers that are there. Swap would be
+// a way around the limit of memory. When the limit is reached, all processes of the
+// container end together: what is left of an app without one of them helps nobody.
+func (g *groups2) resources(dir string, l Limits) *cgroup2.Resources {
+	var r cgroup2.Resources
+	if slices.Contains(g.controllers, "memory") {
+		none, together, most := int64(0), true, unlimited(l.Memory)
+		r.Memory = &cgroup2.Memory{Max: &most, OOMGroup: &together}
+		if exists(filepath.Join(g.base, supervisorsName, "memory.swap.max")) {
+			r.Memory.Swap = &none
+		}
+	}
+	if slices.Contains(g.controllers, "cpu") {
+		weight := weightOf(l.CPUShares)
+		r.CPU = &cgroup2.CPU{Weight: &weight, Max: cgroup2.NewCPUMax(quotaOf(l.CPUQuota), nil)}
+	}
+	if slices.Contains(g.controllers, "pids") {
+		r.Pids = &cgroup2.Pids{Max: -1}
+		if l.Processes > 0 {
+			r.Pids.Max = int64(l.Processes)
+		}
+	}
+	// Weights of input and output exist where the scheduler of the disk knows them.
+	if slices.Contains(g.controllers, "io") && exists(filepath.Join(g.base, supervisorsName, "io.bfq.weight")) {
+		r.IO = &cgroup2.IO{BFQ: cgroup2.BFQ{Weight: uint16(min(weightOf(l.CPUShares), 1000))}}
+	}
+	return &r
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// unlimited stands for no limit of memory: more than any machine has.
+func unlimited(n int64) int64 {
+	if n == 0 {
+		return 1<<63 - 4096
+	}
+	return n
+}
+
+// weightOf turns v1's shares, of which 1024 are normal, into weights, of which 100 are.
+func weightOf(shares int) uint64 {
+	if shares == 0 {
+		return 100
+	}
+	return uint64(min(max(shares*100/1024, 1), 10000))
+}
+
+// quotaOf is the time of processors, in microseconds, that a period of 100 ms may take.
+func quotaOf(cores float64) *int64 {
+	if cores <= 0 {
+		return nil
+	}
+	q := max(int64(cores*100_000), 1000)
+	return &q
+}
+
+// group2 is a container's group of cgroup v2.
+type group2 struct {
+	dir  string
+	pool *groups2
+	m    *cgroup2.Manager
+}
+
+func (c *group2) path() string { return c.dir }
+func (c *group2) view() string { return c.dir }
+
+func (c *group2) files() ([]*os.File, bool, error) {
+	f, err := os.Open(c.dir)
+	return []*os.File{f}, true, err
+}
+
+func (c *group2) limit(l Limits) error { return c.m.Update(c.pool.resources(c.dir, l)) }
+
+// usage reads the kernel's counters. Memory is without the cache of files that nobody
+// uses now, which the kernel gives up before it kills.
+func (c *group2) usage() (Usage, error) {
+	var u Usage
+	micros, err := counter(filepath.Join(c.dir, "cpu.stat"), "usage_usec")
+	if err != nil {
+		return u, err
+	}
+	u.CPU = time.Duration(micros) * time.Microsecond
+	// Where a controller is not delegated its files are missing, and the figure is 0.
+	memory, _ := counter(filepath.Join(c.dir, "memory.current"), "")
+	idle, _ := counter(filepath.Join(c.dir, "memory.stat"), "inactive_file")
+	u.Memory = max(memory-idle, 0)
+	n, _ := counter(filepath.Join(c.dir, "pids.current"), "")
+	u.Processes = int(n)
+	return u, nil
+}
+
+func (c *group2) starved() int64 {
+	n, _ := counter(filepath.Join(c.dir, "memory.events"), "oom_kill")
+	return n
+}
+
+func (c *group2) freeze(on bool) error {
+	if on {
+		return c.m.Freeze()
+	}
+	return c.m.Thaw()
+}
+
+func (c *group2) kill() error {
+	err := os.WriteFile(filepath.Join(c.dir, "cgroup.kill"), []byte("1"), 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// remove kills what is in the group and in groups below it, and removes them. A killed
+// process stays in its group until the kernel is done with it.
+func (c *group2) remove() error {
+	err := os.Remove(c.dir)
+	for end := time.Now().Add(emptyTime); err != nil && !errors.Is(err, fs.ErrNotExist); err = os.Remove(c.dir) {
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
+			return fmt.Errorf("remove group: %w", err)
+		}
+		if err := c.kill(); err != nil {
+			return err
+		}
+		c.removeBelow()
+		time.Sleep(time.Millisecond)
+	}
+	return nil
+}
+
+// removeBelow removes groups that a process made for itself, deepest first.
+func (c *group2) removeBelow() {
+	var below []string
+	filepath.WalkDir(c.dir, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() && path != c.dir {
+			below = append(below, path)
+		}
+		return nil
+	})
+	for _, dir := range slices.Backward(below) {
+		os.Remove(dir)
+	}
+}
