@@ -65,7 +65,8 @@ func (d *DEA) ended(work context.Context, i *instance) {
 	exit := i.box.Exit()
 	ran := time.Since(i.StartedAt).Round(100 * time.Millisecond)
 	if exit.Reason == warden.OutOfMemory {
-		d.explain(i, fmt.Sprintf("The application ran out of memory: it used all of its %dM and was ended after %s.", i.Limits.Mem, ran))
+		d.explain(i, fmt.Sprintf("Memory limit of %dM exceeded.", i.Limits.Mem))
+		d.explain(i, fmt.Sprintf("The application ran out of memory after %s, process terminated.", ran))
 	} else {
 		d.explain(i, fmt.Sprintf("The application %s after %s.", exit.Reason, ran))
 	}
