@@ -43,7 +43,10 @@ type rig struct {
 	unregistered <-chan bus.Route
 }
 
-func newRig(t *testing.T, cfg dea.Config) *rig {
+func newRig(t *testing.T, cfg dea.Config) *rig { return newRigAt(t, "", cfg) }
+
+// newRigAt has containers at a level that is not the highest.
+func newRigAt(t *testing.T, level warden.Level, cfg dea.Config) *rig {
 	t.Helper()
 	if _, err := exec.LookPath("python3"); err != nil {
 		t.Skip("python3 is the app of these tests; install it to run them")
@@ -66,7 +69,7 @@ func newRig(t *testing.T, cfg dea.Config) *rig {
 	hello := testkit.Collect(t, r.conn, bus.DEAHello)
 
 	dir := t.TempDir()
-	r.pool = warden.New(warden.Config{Dir: filepath.Join(dir, "containers"), DiskEvery: time.Millisecond}, testkit.Log(t))
+	r.pool = warden.New(warden.Config{Dir: filepath.Join(dir, "containers"), DiskEvery: time.Millisecond, Level: level}, testkit.Log(t))
 	if err := r.pool.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -295,13 +298,14 @@ func TestCrashesSayWhy(t *testing.T) {
 	for _, c := range []struct {
 		name, startup, description, log string
 		disk                            int
+		level                           warden.Level
 	}{
 		{name: "exits at once", startup: "echo last words >&2; exit 3", description: "app instance exited", log: "exited with status 3"},
 		{name: "killed", startup: "kill -9 $$", description: "app instance exited", log: "signal 9"},
 		{name: "never listens", startup: "sleep 600", description: "App instance failed health check", log: "did not listen on port"},
 		{name: "too much memory", startup: `exec %VCAP_LOCAL_RUNTIME% -c "x = bytearray(b'x') * (400 << 20); import time; time.sleep(600)"`,
 			description: "out of memory", log: "Memory limit of 256M exceeded."},
-		{name: "too much disk", startup: `head -c 20000000 /dev/zero > app/big; sleep 600`, disk: 8,
+		{name: "too much disk", startup: `head -c 20000000 /dev/zero > app/big; sleep 600`, disk: 8, level: warden.Process,
 			description: "out of disk", log: "Disk usage limit of 8M exceeded."},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -309,7 +313,7 @@ func TestCrashesSayWhy(t *testing.T) {
 			if c.name == "never listens" {
 				ready = 300 * time.Millisecond
 			}
-			r := newRig(t, dea.Config{Ready: ready, Monitor: 50 * time.Millisecond})
+			r := newRigAt(t, c.level, dea.Config{Ready: ready, Monitor: 50 * time.Millisecond})
 			m := r.message(r.droplet(c.startup))
 			if c.disk != 0 {
 				m.Limits.Disk = c.disk

@@ -332,10 +332,7 @@ func (c *Container) Destroy(ctx context.Context) error {
 	if c.rec.Level == Process {
 		sweep(c.rec, nil)
 	}
-	if err := removeTree(c.rec.Home); err != nil {
-		return c.err(err)
-	}
-	if err := removeTree(c.dir); err != nil {
+	if err := c.p.removeFolders(c.rec.Spec.Handle); err != nil {
 		return c.err(err)
 	}
 	c.p.forget(c.rec)

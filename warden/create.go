@@ -135,13 +135,12 @@ func (m *making) folders() error {
 	if err := os.Mkdir(m.dir, 0o700); err != nil {
 		return err
 	}
-	m.rec.Home = filepath.Join(m.dir, homeName)
-	if m.p.homes != "" {
-		m.rec.Home = filepath.Join(m.p.homes, m.rec.Spec.Handle)
+	if err := m.disk(); err != nil {
+		return err
 	}
 	folders := []string{m.rec.Home}
 	if m.rec.Level != Process {
-		folders = append(folders, filepath.Join(m.dir, tmpName))
+		folders = append(folders, m.rec.tmp())
 		if err := os.Mkdir(filepath.Join(m.dir, rootName), 0o700); err != nil {
 			return err
 		}
@@ -156,6 +155,24 @@ func (m *making) folders() error {
 		if err := os.Lchown(f, m.rec.User, m.rec.User); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// disk decides where home and /tmp lie: with a limit that the kernel holds, in a file
+// system of that size.
+func (m *making) disk() error {
+	at := m.dir
+	if m.p.disks != nil && m.rec.Spec.Limits.Disk > 0 {
+		if err := m.p.disks.make(m.dir, m.rec.Spec.Limits.Disk); err != nil {
+			return err
+		}
+		m.rec.Disk = true
+		at = filepath.Join(m.dir, diskName)
+	}
+	m.rec.Home = filepath.Join(at, homeName)
+	if m.p.homes != "" {
+		m.rec.Home = filepath.Join(m.p.homes, m.rec.Spec.Handle)
 	}
 	return nil
 }

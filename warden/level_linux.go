@@ -16,7 +16,7 @@ var ownUsers = os.Geteuid() == 0
 
 // findLevel tries the highest level that is asked for.
 func (p *Pool) findLevel(ctx context.Context) Isolation {
-	iso := Isolation{Level: Process, Limits: watched}
+	iso := Isolation{Level: Process, Limits: watched, Disk: watched}
 	because := func(reasons ...string) Isolation {
 		iso.Reasons = append(iso.Reasons, reasons...)
 		return iso
@@ -36,9 +36,15 @@ func (p *Pool) findLevel(ctx context.Context) Isolation {
 	if p.filter, err = filter(); err != nil {
 		return because("system calls cannot be filtered: " + err.Error())
 	}
+	if p.disks, err = openDisks(p.cfg.Dir); err != nil {
+		p.disks = nil
+		reasons = append(reasons, "limits of disk are watched, not held: "+err.Error())
+	} else {
+		iso.Disk = "image"
+	}
 	if err := p.probe(ctx); err != nil {
-		p.groups, p.filter = nil, nil
-		iso.Limits = watched
+		p.groups, p.filter, p.disks = nil, nil, nil
+		iso.Limits, iso.Disk = watched, watched
 		return because("namespaces do not work here: " + err.Error())
 	}
 	iso.Level = Full

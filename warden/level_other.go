@@ -16,7 +16,7 @@ import (
 const ownUsers = false
 
 func (p *Pool) findLevel(context.Context) Isolation {
-	return Isolation{Level: Process, Limits: "watched", Reasons: []string{"stronger isolation needs Linux"}}
+	return Isolation{Level: Process, Limits: "watched", Disk: "watched", Reasons: []string{"stronger isolation needs Linux"}}
 }
 
 func isRunning(int) bool { return false }

@@ -54,6 +54,7 @@ type Pool struct {
 	homes  string // where homes lie that their users must walk to; empty elsewhere
 	iso    Isolation
 	groups groups // nil where limits are watched
+	disks  *disks // nil where limits of disk are watched
 	filter []byte // of system calls; empty where there is none
 	lock   *os.File
 	disk   pacer
@@ -307,6 +308,9 @@ func (p *Pool) takeUser() (int, error) {
 
 // removeFolders removes all that a container has on disk.
 func (p *Pool) removeFolders(handle string) error {
+	if err := removeDisk(filepath.Join(p.cfg.Dir, handle)); err != nil {
+		return err
+	}
 	var errs []error
 	if p.homes != "" {
 		errs = append(errs, removeTree(filepath.Join(p.homes, handle)))

@@ -16,6 +16,7 @@ const (
 	socketName = "ctl"         // the supervisor's control socket
 	exitName   = "exit"        // how the main process ended
 	homeName   = "home"        // the container's home, unless it lies in Pool.homes
+	diskName   = "disk"        // where its file system is mounted, if it has one: home and tmp are there
 	tmpName    = "tmp"         // its /tmp
 	rootName   = "root"        // where its root is mounted, in its own namespace only
 	errorName  = "supervisor.log"
@@ -35,8 +36,12 @@ type record struct {
 	User  int
 	Port  int
 	PID   int    // the supervisor's, valid as long as it answers
+	Disk  bool   // home and /tmp are in a file system of their own
 	Group string // group.path of its control group; empty where there is none
 }
+
+// tmp is /tmp of a container with its own root, on the host.
+func (r record) tmp() string { return filepath.Join(filepath.Dir(r.Home), tmpName) }
 
 func readRecord(dir string) (record, error) {
 	var r record
@@ -87,4 +92,3 @@ func newExit(status, signal int, at time.Time) Exit {
 	}
 	return e
 }
-

@@ -65,7 +65,7 @@ func steps(r record, dir string, g group) []supervisor.Step {
 	f.add(supervisor.Step{Op: supervisor.OpMount, Target: "/", Flags: syscall.MS_REC | syscall.MS_PRIVATE})
 	f.mount("tmpfs", "", harmless, "size=1m,mode=755")
 	f.system()
-	f.private(r, dir)
+	f.private(r)
 	f.etc(r)
 	f.dev()
 	f.folder("/proc", 0o755)
@@ -150,14 +150,14 @@ func (f *rootfs) show(path string) {
 
 // private makes the folders that belong to the container alone. /tmp is on disk:
 // a tmpfs would count as memory.
-func (f *rootfs) private(r record, dir string) {
+func (f *rootfs) private(r record) {
 	for _, d := range []string{"/home", "/opt", "/run", "/sys", "/var", "/etc"} {
 		f.folder(d, 0o755)
 	}
 	f.folder("/root", 0o700)
 	f.link("../run", "/var/run")
 	f.link("../tmp", "/var/tmp")
-	f.bind(filepath.Join(dir, tmpName), "/tmp", harmless)
+	f.bind(r.tmp(), "/tmp", harmless)
 	f.bind(r.Home, insideHome, harmless)
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -26,7 +25,7 @@ type process struct {
 }
 
 // Usage tells what the container uses. Memory and CPU are of this moment, the
-// supervisor's own left out. Disk was counted at most Config.DiskEvery ago, or
+// supervisor's own left out. Disk is too where the kernel holds its limit; else it was counted at most Config.DiskEvery ago, or
 // longer if counting is so much work that it would take more than a thousandth
 // of a core for all containers together.
 func (c *Container) Usage() (Usage, error) {
@@ -88,6 +87,9 @@ type pacer struct {
 
 // countedDisk gives the last count, after it started a new one if it is time.
 func (c *Container) countedDisk() int64 {
+	if c.rec.Disk {
+		return diskUse(c.rec.Home)
+	}
 	done := make(chan struct{})
 	if c.claimCount() {
 		go func() {
@@ -130,7 +132,7 @@ func (c *Container) count() {
 	begin := time.Now()
 	n := size(c.rec.Home)
 	if c.rec.Level != Process {
-		n += size(filepath.Join(c.dir, tmpName))
+		n += size(c.rec.tmp())
 	}
 	now := time.Now()
 	d.next = now.Add(diskShare * now.Sub(begin))

@@ -45,7 +45,8 @@ var (
 type Isolation struct {
 	Level   Level
 	Reasons []string // one sentence each, for people
-	Limits  string   // who holds them: "cgroup v2", "cgroup v1", or "watched" by whoever uses the pool
+	Disk    string   // who holds the limits of disk: "image", or "watched"
+	Limits  string   // who holds the others: "cgroup v2", "cgroup v1", or "watched" by whoever uses the pool
 }
 
 // Limits are upper bounds; zero means unlimited.

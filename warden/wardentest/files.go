@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -210,7 +211,8 @@ func testCreateErrors(s *suite) {
 	s.destroy(a)
 	s.create(p, warden.Spec{Handle: "e", Port: true})
 	entries, err := os.ReadDir(s.dir)
-	if err != nil || len(entries) != 3 { // the lock, d, and e
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return strings.HasPrefix(e.Name(), ".") }) // the pool's own
+	if err != nil || len(entries) != 2 {
 		s.Errorf("left over: %v, %v", entries, err)
 	}
 }
@@ -270,7 +272,7 @@ func (s *suite) count() (c counts) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	c.mounts = strings.Count(string(mounts), "\n")
+	c.mounts = strings.Count(string(mounts), " "+s.dir+"/") // others come and go as they like
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, f := range stats {
 		b, _ := os.ReadFile(f)
