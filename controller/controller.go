@@ -6,7 +6,7 @@
 // dea.<id>.start, dea.stop, dea.update and droplet.updated; hears dea.advertise, and as
 // the queue group cc droplet.exited and the health manager's requests; answers
 // cloudcontroller.bulk.credentials; tells each request, without its body, on
-// vcap.cc.events. Service gateways register over HTTP, and are asked over HTTP.
+// vcap.cc.events. Files and log lines it has from the DEAs over HTTP. Service gateways register over HTTP, and are asked over HTTP.
 // State: apps, users, services and their bindings in the store. In memory only what can be lost: the pool of DEAs
 // as they advertise, and the staging runs under way.
 // Source: the v1 cloud_controller; the order of a change follows it step by step.
@@ -119,16 +119,17 @@ type Controller struct {
 	log   *slog.Logger
 	ready chan struct{}
 
-	conn     *bus.Conn
-	addr     string // where the API listens
-	password string // HTTP Basic of bulk and staging, new at each start
-	pool     pool
-	staging  stagings
-	diary    diary
-	traffic  traffic
-	scrapers lastScraper
-	work     sync.WaitGroup // staging runs and placements under way
-	pending  chan chan struct{}
+	conn      *bus.Conn
+	addr      string // where the API listens
+	password  string // HTTP Basic of bulk and staging, new at each start
+	pool      pool
+	staging   stagings
+	followers followers
+	diary     diary
+	traffic   traffic
+	scrapers  lastScraper
+	work      sync.WaitGroup // staging runs and placements under way
+	pending   chan chan struct{}
 }
 
 // New assembles a controller.
@@ -250,8 +251,9 @@ func (c *Controller) handlers() []bus.Handler {
 				c.log.Warn("register", "err", err)
 			}
 		}),
-		bus.Logs("*").To(c.staging.line),
+		bus.Logs("*").To(func(l bus.LogLine) { c.staging.line(l); c.followers.staged(l) }),
 		bus.DropletExited.To(c.exited).Queue(bus.QueueCC),
+		bus.DropletExited.To(c.followers.exited), // whichever controller writes the event, the reader may be here
 	}
 }
 

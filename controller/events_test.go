@@ -202,6 +202,8 @@ func TestGoldenAdditions(t *testing.T) {
 	s.call("open invitations", root, "GET", "/invitations", "")
 	s.call("withdraw none", root, "DELETE", "/invitations/none", "")
 	s.call("nothing is being staged", alice, "GET", "/apps/hello/staging_log", "")
+	s.call("nothing has logs", alice, "GET", "/apps/hello/logs?lines=5", "")
+	s.call("too many lines", alice, "GET", "/apps/hello/logs?lines=10001", "")
 	s.call("numbers are for administrators", alice, "GET", "/metrics", "")
 	s.call("log out", alice, "DELETE", "/tokens", "")
 	s.call("the token is dead", alice, "GET", "/apps", "")

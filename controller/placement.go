@@ -91,6 +91,7 @@ func (c *Controller) startInstances(ctx context.Context, app *store.App, indices
 			return
 		}
 		c.tell(bus.DEAStart(dea).Publish(c.conn, m))
+		c.followers.started(app.ID)
 	}
 }
 

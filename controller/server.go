@@ -72,6 +72,7 @@ func (c *Controller) routes() http.Handler {
 	get("/apps/:name/instances/:id/files", c.files)
 	get("/apps/:name/instances/:id/files/*", c.files)
 	get("/apps/:name/staging_log", c.stagingLog)
+	get("/apps/:name/logs", c.logLines)
 	get("/apps/:name/events", c.appEvents)
 	get("/events", c.events)
 

@@ -44,7 +44,7 @@ func (d *DEA) adopt(work context.Context, i *instance) {
 	i.Port = i.box.Port()
 	if i.State == bus.Crashed {
 		i.released, i.stopped = true, bus.ReasonCrashed
-		d.viewer.add(i.staged(), i.box.Home())
+		close(d.viewer.show(i).ended)
 		return
 	}
 	d.reserved += i.Limits.Mem

@@ -142,11 +142,14 @@ func (d *DEA) launched(work context.Context, i *instance, box *warden.Container,
 
 // follow hands the end of the instance's container to the loop.
 func (d *DEA) follow(work context.Context, i *instance) {
-	d.viewer.add(i.staged(), i.box.Home())
+	x := d.viewer.show(i)
 	box := i.box
 	d.beside(func() func() {
 		<-box.Done()
-		return func() { d.ended(work, i) }
+		return func() {
+			d.ended(work, i)
+			close(x.ended) // now also with the reason in its files
+		}
 	})
 }
 

@@ -26,8 +26,35 @@ type viewer struct {
 	ip             string
 	user, password string
 
-	mu    sync.RWMutex
-	homes map[string]string // by staged name
+	mu       sync.RWMutex
+	exhibits map[string]*exhibit // by staged name
+}
+
+// exhibit is what the viewer knows of an instance.
+type exhibit struct {
+	name, id string
+	index    int
+	started  time.Time
+	home     string
+	ended    chan struct{} // closed when nothing is written to its files any more
+}
+
+// show gives an exhibit that the viewer shows from now on.
+func (v *viewer) show(i *instance) *exhibit {
+	x := &exhibit{name: i.Name, id: i.ID, index: i.Index, started: i.StartedAt, home: i.box.Home(), ended: make(chan struct{})}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.exhibits[i.staged()] = x
+	return x
+}
+
+func (x *exhibit) hasEnded() bool {
+	select {
+	case <-x.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 func startViewer(ip string, port int, log *slog.Logger) (*viewer, error) {
@@ -37,7 +64,7 @@ func startViewer(ip string, port int, log *slog.Logger) (*viewer, error) {
 	}
 	v := &viewer{
 		ip: ip, port: l.Addr().(*net.TCPAddr).Port, user: randomID(), password: randomID(),
-		homes: map[string]string{},
+		exhibits: map[string]*exhibit{},
 	}
 	v.srv = &http.Server{Handler: v, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
 	go func() {
@@ -62,16 +89,10 @@ func (v *viewer) close() {
 	}
 }
 
-func (v *viewer) add(staged, home string) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.homes[staged] = home
-}
-
 func (v *viewer) remove(staged string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	delete(v.homes, staged)
+	delete(v.exhibits, staged)
 }
 
 func (v *viewer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -81,16 +102,21 @@ func (v *viewer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Not authorized", http.StatusUnauthorized)
 		return
 	}
-	rest, ok := strings.CutPrefix(r.URL.Path, "/droplets/")
+	what, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	staged, name, _ := strings.Cut(rest, "/")
 	v.mu.RLock()
-	home := v.homes[staged]
+	x := v.exhibits[staged]
 	v.mu.RUnlock()
-	if !ok || home == "" {
+	switch {
+	case x == nil:
 		notFound(w)
-		return
+	case what == "droplets":
+		serveFile(w, r, x.home, name)
+	case what == "logs":
+		serveLogs(w, r, x)
+	default:
+		notFound(w)
 	}
-	serveFile(w, r, home, name)
 }
 
 func notFound(w http.ResponseWriter) { answer(w, http.StatusNotFound, "Entity not found.\n") }

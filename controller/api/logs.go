@@ -47,7 +47,11 @@ type LogLine struct {
 	Time     time.Time `json:"time,omitzero"`  // when it was read; zero for lines that were there before
 	Line     string    `json:"line"`           // without its end
 	Part     bool      `json:"part,omitempty"` // the line goes on in the source's next piece
+	Mark     bool      `json:"mark,omitempty"` // no line: it tells where the source stands
 }
+
+// ShortID is the beginning of an instance's id, as log lines have it.
+func ShortID(id string) string { return id[:min(len(id), 8)] }
 
 // LogCursor remembers how far each log was read: instance id and source → Seq.
 type LogCursor map[string]int64
@@ -102,7 +106,7 @@ type LogQuery struct {
 	Lines    int       // of history, of each log of each instance; at most LogLinesMax, negative for the server's default
 	Follow   bool      // go on with what is written from now on
 	Instance string    // index or id; all where empty
-	Since    LogCursor // logs in it go on behind their last line and have no other history
+	Since    LogCursor // of a stream before: logs in it go on behind their last line, all others are new and come as a whole
 }
 
 func (q LogQuery) values() url.Values {
@@ -131,6 +135,7 @@ type LogStream struct {
 	body   io.ReadCloser
 	lines  *bufio.Scanner
 	silent *time.Timer // nil where nothing is followed
+	cursor LogCursor
 	cancel context.CancelCauseFunc
 	ctx    context.Context
 }
@@ -147,7 +152,8 @@ func (c *Client) Logs(ctx context.Context, name string, q LogQuery) (*LogStream,
 		cancel(nil)
 		return nil, err
 	}
-	s := &LogStream{body: body, lines: bufio.NewScanner(body), cancel: cancel, ctx: ctx}
+	s := &LogStream{body: body, lines: bufio.NewScanner(body), cursor: LogCursor{}, cancel: cancel, ctx: ctx}
+	maps.Copy(s.cursor, q.Since)
 	s.lines.Buffer(make([]byte, 0, 64<<10), logFrameMax)
 	if q.Follow {
 		s.silent = time.AfterFunc(3*LogKeepAlive, func() { cancel(ErrLogSilent) })
@@ -162,8 +168,17 @@ func (s *LogStream) Next() (l LogLine, err error) {
 		if s.silent != nil {
 			s.silent.Reset(3 * LogKeepAlive)
 		}
-		if text := bytes.TrimSpace(s.lines.Bytes()); len(text) > 0 {
-			return l, json.Unmarshal(text, &l)
+		text := bytes.TrimSpace(s.lines.Bytes())
+		if len(text) == 0 {
+			continue
+		}
+		l = LogLine{}
+		if err := json.Unmarshal(text, &l); err != nil {
+			return l, err
+		}
+		s.cursor.Add(l)
+		if !l.Mark {
+			return l, nil
 		}
 	}
 	if err := context.Cause(s.ctx); err != nil {
@@ -174,6 +189,10 @@ func (s *LogStream) Next() (l LogLine, err error) {
 	}
 	return l, io.EOF
 }
+
+// Cursor is how far the stream was read: Since of the next one, which goes on there. It
+// knows logs, too, of which no line was shown.
+func (s *LogStream) Cursor() LogCursor { return maps.Clone(s.cursor) }
 
 // Close lets go of the connection.
 func (s *LogStream) Close() error {
