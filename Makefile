@@ -5,7 +5,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 PACKAGES := ./...
 FUZZTIME ?= 3s
 
-.PHONY: all build test check unit race fuzz bench test-long clean help needs
+.PHONY: all build test check unit race fuzz test-vm bench test-long clean help needs
 
 all: build
 
@@ -38,6 +38,12 @@ fuzz: ## every fuzz target for FUZZTIME
 			$(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 		done; done
 
+test-vm: ## the containers' tests in virtual machines with pure cgroup v2; installs QEMU
+	CGO_ENABLED=0 $(GO) test -c -tags $(TAGS) -o warden.test ./warden
+	testdata/vm/run --timeout 900 ./warden.test -test.timeout 14m -test.run Full
+	testdata/vm/run --timeout 900 --user ./warden.test -test.timeout 14m -test.run 'Rootless|Process'
+	testdata/vm/run --timeout 900 --user --no-delegation ./warden.test -test.timeout 14m -test.run Rootless
+
 bench: build ## print the figures of speed on this machine
 	$(GO) test -tags $(TAGS) -run '^$$' -bench . -benchtime 1s -timeout 30m $(PACKAGES)
 
@@ -46,7 +52,7 @@ test-long: ## minutes-long loops and fuzzing
 	$(MAKE) fuzz FUZZTIME=2m
 
 clean: ## remove what the build made
-	rm -f cloudlet vmc
+	rm -f cloudlet vmc *.test
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12

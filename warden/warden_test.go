@@ -33,6 +33,13 @@ func TestFull(t *testing.T) {
 	wardentest.Run(t, open(warden.Full))
 }
 
+func TestRootless(t *testing.T) {
+	if runtime.GOOS != "linux" || os.Geteuid() == 0 {
+		t.Skip("level rootless is for ordinary users on Linux")
+	}
+	wardentest.Run(t, open(warden.Rootless))
+}
+
 func TestProcess(t *testing.T) {
 	wardentest.Run(t, open(warden.Process))
 }
