@@ -117,6 +117,7 @@ type request struct {
 	body   func() io.Reader // nil for none; called again where the transport tries again
 	length int64
 	ctype  string
+	ranged string // the Range header; empty for none
 }
 
 // route joins path segments, each percent-encoded as the Ruby clients do it: all but
@@ -217,7 +218,7 @@ func (c *Client) newRequest(ctx context.Context, r request) (*http.Request, erro
 	req.Header.Set("Content-Type", r.ctype)
 	req.Header.Set("Accept", "application/json")
 	for name, value := range map[string]string{
-		"Authorization": c.Token, "Proxy-User": c.Proxy, "X-VCAP-Trace": c.TraceKey,
+		"Authorization": c.Token, "Proxy-User": c.Proxy, "X-VCAP-Trace": c.TraceKey, "Range": r.ranged,
 	} {
 		if value != "" {
 			req.Header.Set(name, value)

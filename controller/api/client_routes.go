@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -165,6 +167,36 @@ func (c *Client) Crashes(ctx context.Context, name string) ([]Crash, error) {
 // "logs/staging.log" is the last staging's log and "/logs/staging.log" the instance's.
 func (c *Client) File(ctx context.Context, name, instance, path string) (io.ReadCloser, error) {
 	return c.stream(ctx, route("apps", name, "instances", instance, "files", path))
+}
+
+// FileFrom is File from an offset on or, where that is negative, the last so many bytes;
+// at is where what it gives begins. Servers that give whole files are read up to there.
+func (c *Client) FileFrom(ctx context.Context, name, instance, path string, from int64) (rc io.ReadCloser, at int64, err error) {
+	r := request{method: http.MethodGet, path: route("apps", name, "instances", instance, "files", path), ctype: "application/json"}
+	r.ranged = fmt.Sprintf("bytes=%d-", from)
+	if from < 0 {
+		r.ranged = fmt.Sprintf("bytes=%d", from)
+	}
+	resp, err := c.send(ctx, r)
+	var f *Fault
+	if errors.As(err, &f) && f.Status == http.StatusRequestedRangeNotSatisfiable {
+		return http.NoBody, max(from, 0), nil // nothing is there
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	if resp.StatusCode == http.StatusPartialContent {
+		_, err = fmt.Sscanf(resp.Header.Get("Content-Range"), "bytes %d-", &at)
+	} else if at = from; from < 0 {
+		at = max(0, resp.ContentLength+from)
+	}
+	if err == nil && resp.StatusCode != http.StatusPartialContent {
+		_, err = io.CopyN(io.Discard, resp.Body, at)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, 0, errors.Join(err, resp.Body.Close())
+	}
+	return resp.Body, at, nil
 }
 
 // UpdateState tells how far the last update of the app is.
