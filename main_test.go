@@ -62,6 +62,7 @@ func TestStories(t *testing.T) {
 			"until": until,
 			"slay":  slay,
 			"ids":   collectIDs,
+			"pty":   runPty,
 		},
 	})
 }
