@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"cloudlet/controller/api"
 )
@@ -33,6 +34,7 @@ type cloud struct {
 	known    map[string][]api.Resource     // its resources part
 	crashed  map[string][]api.Crash        // by app
 	files    map[string]string             // "app/instance/path" to content
+	ranges   bool                          // parts of files are given
 	calls    []string                      // "METHOD path", escaped as it came
 	requests []api.AppRequest              // bodies of POST and PUT on apps
 	limits   api.Account                   //
@@ -324,6 +326,10 @@ func (c *cloud) getFile(w http.ResponseWriter, r *http.Request, a *api.App) {
 	text, ok := c.files[a.Name+"/"+r.PathValue("instance")+r.PathValue("path")]
 	if !ok {
 		http.Error(w, "Entity not found.", http.StatusNotFound)
+		return
+	}
+	if c.ranges {
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(text))
 		return
 	}
 	io.WriteString(w, text)

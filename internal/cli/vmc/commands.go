@@ -15,6 +15,8 @@ type command struct {
 	about    string
 	min, max int  // number of arguments
 	raw      bool // prints what a program may read: nothing is added to it
+	hidden   bool // help does not list it
+	runs     bool // what follows its first argument is a command of its own
 	run      func(ctx context.Context, s *session, args []string) error
 }
 
@@ -41,12 +43,15 @@ func init() {
 		{names: []string{"mem"}, action: "apps:mem", group: "Application Updates", usage: "<appname> [memsize]", about: "Show or change the memory of each instance", min: 1, max: 2, run: memCommand},
 		{names: []string{"map"}, action: "apps:map", group: "Application Updates", usage: "<appname> <url>", about: "Let the application answer at a URL", min: 2, max: 2, run: mapCommand},
 		{names: []string{"unmap"}, action: "apps:unmap", group: "Application Updates", usage: "<appname> <url>", about: "Take a URL away from the application", min: 2, max: 2, run: unmapCommand},
-		{names: []string{"instances", "scale"}, action: "apps:instances", group: "Application Updates", usage: "<appname> [num | +num | -num]", about: "List the instances, or change their number", min: 1, max: 2, run: instancesCommand},
+		{names: []string{"instances", "scale"}, action: "apps:instances", group: "Application Updates", usage: "<appname> [num | +num | -num] [--instances N, --mem]", about: "List the instances, or change their number", min: 1, max: 2, run: instancesCommand},
 
 		{names: []string{"crashes"}, action: "apps:crashes", group: "Application Information", usage: "<appname>", about: "List the instances that crashed lately", min: 1, max: 1, run: crashesCommand},
 		{names: []string{"crashlogs"}, action: "apps:crashlogs", group: "Application Information", usage: "<appname> [--instance]", about: "Print the logs of a crashed instance", min: 1, max: 1, run: crashlogsCommand},
-		{names: []string{"events"}, action: "apps:events", group: "Application Information", usage: "[appname] [--json]", about: "List who changed what, and what befell the applications", max: 1, run: eventsCommand},
-		{names: []string{"logs"}, action: "apps:logs", group: "Application Information", usage: "<appname> [--all, --instance, --prefix]", about: "Print the logs of an instance", min: 1, max: 1, run: logsCommand},
+		{names: []string{"exec"}, action: "apps:exec", group: "Application Information", usage: "<appname> [command ...] [--instance]", about: "Run a command in an instance, or a shell; what follows the command is its own", min: 1, max: 1 << 16, raw: true, runs: true, run: execCommand},
+		{names: []string{"open"}, action: "apps:open", group: "Application Information", usage: "[appname]", about: "Print the URL, and show it in a browser", max: 1, run: openCommand},
+		{names: []string{"top"}, action: "apps:top", group: "Application Information", about: "Show what all instances use, live; q quits", run: topCommand},
+		{names: []string{"events"}, action: "apps:events", group: "Application Information", usage: "[appname] [--lines N, --before ID]", about: "List who changed what, and what befell the applications", max: 1, run: eventsCommand},
+		{names: []string{"logs"}, action: "apps:logs", group: "Application Information", usage: "<appname> [--all, --instance, --prefix, --tail, --recent, --lines N]", about: "Print the logs of an instance; with --tail those of all, live", min: 1, max: 1, run: logsCommand},
 		{names: []string{"files"}, action: "apps:files", group: "Application Information", usage: "<appname> [path] [--all, --instance, --prefix]", about: "Print a file or the listing of a folder", min: 1, max: 2, raw: true, run: filesCommand},
 		{names: []string{"stats"}, action: "apps:stats", group: "Application Information", usage: "[appname]", about: "Show what the instances use", max: 1, run: statsCommand},
 		{names: []string{"rails-console"}, action: "apps:console", group: "Application Information", usage: "<appname> [--port]", about: "Open the console of a Rails application", min: 1, max: 1, run: railsConsoleCommand},
@@ -81,6 +86,8 @@ func init() {
 		{names: []string{"alias"}, action: "misc:alias", group: "Misc", usage: "<alias[=]command>", about: "Give a command another name", min: 1, max: 2, run: aliasCommand},
 		{names: []string{"unalias"}, action: "misc:unalias", group: "Misc", usage: "<alias>", about: "Forget an alias", min: 1, max: 1, run: unaliasCommand},
 		{names: []string{"targets", "tokens"}, action: "misc:tokens", group: "Misc", about: "List the known targets and their tokens", run: targetsCommand},
+		{names: []string{"completion"}, action: "misc:completion", group: "Misc", usage: "<shell>", about: "Print the completion for bash, zsh or fish; its first lines say where it goes", min: 1, max: 1, raw: true, run: completionCommand},
+		{names: []string{"complete"}, action: "misc:complete", group: "Misc", usage: "-- [word ...]", about: "Print what the last word may become, for the scripts of completion", max: 1 << 16, raw: true, hidden: true, run: completeCommand},
 		{names: []string{"version"}, action: "misc:version", group: "Misc", about: "Print the version", run: versionCommand},
 
 		{names: []string{"help"}, action: "misc:help", group: "Help", usage: "[command]", about: "Explain all commands, or one", max: 1, run: helpCommand},
@@ -134,7 +141,7 @@ func helpCommand(_ context.Context, s *session, args []string) error {
 	}
 	c := findCommand(args[0])
 	if c == nil {
-		return &problem{text: fmt.Sprintf("vmc: Unknown command [%s]", args[0]), hint: basicUsage}
+		return unknownCommand(args[0])
 	}
 	if s.opts.json {
 		return s.printJSON(c.help())
@@ -174,7 +181,9 @@ func (s *session) commandHelp() error {
 	if s.opts.json {
 		var all []commandInfo
 		for i := range commandTable {
-			all = append(all, commandTable[i].help())
+			if !commandTable[i].hidden {
+				all = append(all, commandTable[i].help())
+			}
 		}
 		return s.printJSON(all)
 	}
@@ -182,7 +191,7 @@ func (s *session) commandHelp() error {
 	for _, g := range groups {
 		s.say("\n  %s", g)
 		for _, c := range commandTable {
-			if c.group == g {
+			if c.group == g && !c.hidden {
 				s.say("    %-46s %s", c.names[0]+" "+shorten(c.usage, 34), c.about)
 			}
 		}

@@ -468,6 +468,8 @@ func TestTraceKeepsSecrets(t *testing.T) {
 	}
 }
 
+const interruptedPush = "Interrupted.\nApplication 'hello' exists and is stopped: `vmc push hello` continues, `vmc delete hello` removes it.\n"
+
 func TestInterrupted(t *testing.T) {
 	c := newCloud(t)
 	u := c.at(t)
@@ -480,7 +482,7 @@ func TestInterrupted(t *testing.T) {
 	status := Run(ctx, []string{"push", "hello"}, Streams{
 		Out: &out, Err: &errs, Dir: u.dir, Env: func(name string) string { return u.env[name] },
 	})
-	if status != 1 || errs.String() != "Interrupted.\n" {
+	if status != 1 || errs.String() != interruptedPush {
 		t.Errorf("status %d, %q\n%s", status, errs.String(), out.String())
 	}
 }

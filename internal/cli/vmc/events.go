@@ -5,16 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"cloudlet/controller/api"
 )
 
-// shownEvents is how many events are printed.
-const shownEvents = 50
+const (
+	// shownEvents is how many events are printed unless --lines says otherwise.
+	shownEvents = 50
+	// eventsAtOnce is how many are asked for at once.
+	eventsAtOnce = 200
+)
 
 // eventsCommand prints the last events of an app, or of everything that the user may
-// see, deleted apps included; the newest first.
+// see, deleted apps included; the newest first, or those before the one that --before
+// names.
 func eventsCommand(ctx context.Context, s *session, args []string) error {
 	name, c, err := "", (*api.Client)(nil), error(nil)
 	if len(args) == 1 {
@@ -26,7 +32,11 @@ func eventsCommand(ctx context.Context, s *session, args []string) error {
 	if err != nil {
 		return err
 	}
-	events, err := c.Events(ctx, name, 0, shownEvents)
+	wanted := shownEvents
+	if s.opts.lines != nil {
+		wanted = *s.opts.lines
+	}
+	events, more, err := pages(ctx, c, name, s.opts.before, wanted)
 	if err != nil {
 		return explainNoEvents(err)
 	}
@@ -34,7 +44,28 @@ func eventsCommand(ctx context.Context, s *session, args []string) error {
 		return s.printJSON(events)
 	}
 	s.show("No events", eventRows(events, name == ""))
+	if more {
+		s.say("Older ones: `vmc events %s`", strings.TrimSpace(fmt.Sprintf("%s --before %d", name, events[len(events)-1].ID)))
+	}
 	return nil
+}
+
+// pages asks for so many events, page by page, and tells whether there may be more.
+func pages(ctx context.Context, c *api.Client, name string, before uint64, wanted int) (events []api.Event, more bool, err error) {
+	events = []api.Event{}
+	for len(events) < wanted {
+		limit := min(wanted-len(events), eventsAtOnce)
+		page, err := c.Events(ctx, name, before, limit)
+		if err != nil {
+			return nil, false, err
+		}
+		events = append(events, page...)
+		if len(page) < limit {
+			return events, false, nil
+		}
+		before = page[len(page)-1].ID
+	}
+	return events, len(events) > 0, nil
 }
 
 // explainNoEvents tells of a cloud that keeps none: other clouds have no such route.

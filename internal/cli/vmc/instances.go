@@ -9,11 +9,18 @@ import (
 )
 
 func instancesCommand(ctx context.Context, s *session, args []string) error {
-	if len(args) == 2 {
-		return s.scaleApp(ctx, args[0], args[1])
+	count := ""
+	switch {
+	case len(args) == 2:
+		count = args[1]
+	case s.opts.instances > 0:
+		count = strconv.Itoa(s.opts.instances)
 	}
-	if s.opts.instances > 0 {
-		return s.scaleApp(ctx, args[0], strconv.Itoa(s.opts.instances))
+	if s.opts.mem != "" {
+		return s.resize(ctx, args[0], count)
+	}
+	if count != "" {
+		return s.scaleApp(ctx, args[0], count)
 	}
 	c, _, err := s.app(ctx, args[0])
 	if err != nil {
@@ -47,6 +54,42 @@ func instanceRows(list []api.Instance) [][]string {
 		rows = append(rows, row)
 	}
 	return rows
+}
+
+// resize changes the memory of each instance and, unless count is empty, how many there
+// are: in one step, since what both need together may fit where one of them does not.
+func (s *session) resize(ctx context.Context, name, count string) error {
+	c, app, err := s.app(ctx, name)
+	if err != nil {
+		return err
+	}
+	n, mb := app.Instances, 0
+	if count != "" {
+		if n, err = scale(app.Instances, count); err != nil {
+			return err
+		}
+	}
+	if mb, err = parseMem(s.opts.mem); err != nil {
+		return err
+	}
+	if n == app.Instances && mb == app.Resources.Memory {
+		s.say("Application [%s] has %d instances of %s already.", name, n, formatMem(mb))
+		return nil
+	}
+	if app.State == api.Started {
+		if err := s.checkMemory(n*mb - app.Instances*app.Resources.Memory); err != nil {
+			return err
+		}
+	}
+	err = s.step(fmt.Sprintf("Scaling Application to %d instances of %s", n, formatMem(mb)), func() error {
+		req := app.Request()
+		req.Instances, req.Resources.Memory = (*api.Int)(&n), (*api.Int)(&mb)
+		return c.UpdateApp(ctx, name, req)
+	})
+	if err != nil || mb == app.Resources.Memory {
+		return err
+	}
+	return s.restartIfStarted(ctx, c, app)
 }
 
 // scaleApp changes the number of instances.

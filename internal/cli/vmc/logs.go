@@ -15,11 +15,15 @@ import (
 // maxListing bounds the listing of a folder.
 const maxListing = 1 << 20
 
-// logsCommand prints all log files of an instance, or of all.
+// logsCommand prints all log files of an instance, or of all; with --tail or --recent the
+// lines of all instances as one log.
 func logsCommand(ctx context.Context, s *session, args []string) error {
 	c, app, err := s.app(ctx, args[0])
 	if err != nil {
 		return err
+	}
+	if s.opts.tail || s.opts.recent || s.opts.lines != nil {
+		return s.tailCommand(ctx, c, app)
 	}
 	instances, err := s.wanted(ctx, c, app.Name)
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"cloudlet/controller/api"
 )
 
 // options are the global options; each may stand anywhere on the line.
@@ -14,7 +16,10 @@ type options struct {
 	name, instance, url, path, mem            string
 	runtime, framework, command, manifest     string
 	trace, debug, invitation, bind            string
-	instances                                 int // 0: not given
+	instances                                 int  // 0: not given
+	lines                                     *int // nil: not given
+	before                                    uint64
+	tail, recent                              bool
 	noStart, force, all, prefix               bool
 	noResources, noPrompt                     bool
 	quiet, noColor, json, version, help, list bool
@@ -28,6 +33,7 @@ type option struct {
 	short byte
 	value string // what help calls the value; empty for a switch
 	about string
+	added bool // not in the original: a shortened name means the original's options first
 	set   func(o *options, value string) error
 
 	// optional says which separate word may be the value of an option that works
@@ -66,6 +72,10 @@ var optionTable = []option{
 	{names: []string{"no-resources", "noresources"}, about: "upload everything, without asking what the target has", set: flag(func(o *options) *bool { return &o.noResources })},
 	{names: []string{"force"}, about: "do not ask before deleting", set: flag(func(o *options) *bool { return &o.force })},
 	{names: []string{"all"}, about: "all applications, or all instances", set: flag(func(o *options) *bool { return &o.all })},
+	{names: []string{"tail"}, added: true, about: "logs: what was written lately, and then what is, until Ctrl-C", set: flag(func(o *options) *bool { return &o.tail })},
+	{names: []string{"recent"}, added: true, about: "logs: what was written lately", set: flag(func(o *options) *bool { return &o.recent })},
+	{names: []string{"lines"}, added: true, value: "N", about: "so many lines of each log, or so many events", set: setLines},
+	{names: []string{"before"}, added: true, value: "ID", about: "events older than that one", set: setBefore},
 	{names: []string{"prefix", "prefix-logs", "prefixlogs"}, about: "begin each log line with its instance and file", set: flag(func(o *options) *bool { return &o.prefix })},
 	{names: []string{"debug"}, short: 'd', value: "[MODE]", about: "start in a debug mode: run, suspend", absent: "run", optional: regexp.MustCompile(`^(run|suspend)$`), set: text(func(o *options) *string { return &o.debug })},
 	{names: []string{"json"}, about: "print JSON", set: flag(func(o *options) *bool { return &o.json })},
@@ -100,13 +110,30 @@ func setInstances(o *options, v string) error {
 	return nil
 }
 
+func setLines(o *options, v string) error {
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 0 || n > api.LogLinesMax {
+		return fmt.Errorf("a number from 0 to %d is wanted", api.LogLinesMax)
+	}
+	o.lines = &n
+	return nil
+}
+
+func setBefore(o *options, v string) (err error) {
+	if o.before, err = strconv.ParseUint(v, 10, 64); err != nil || o.before == 0 {
+		return errors.New("the number of an event is wanted, as `vmc events` ends with it")
+	}
+	return nil
+}
+
 // delta is an argument such as -3, which is no option.
 var delta = regexp.MustCompile(`^-\d+$`)
 
 // parse sorts a command line into options and words. Options may stand anywhere and be
 // shortened as long as they stay unambiguous; deltas go to the end of the words; what
-// follows "--" is words.
-func parse(args []string) (options, []string, error) {
+// follows "--" is words, as is what follows the command that another is to run. The
+// first word may be an alias.
+func parse(args []string, alias func(string) string) (options, []string, error) {
 	p := parser{args: args}
 	for len(p.args) > 0 {
 		arg := p.next()
@@ -122,6 +149,9 @@ func parse(args []string) (options, []string, error) {
 			err = p.letters(arg[1:])
 		default:
 			p.words = append(p.words, arg)
+			if c := findCommand(alias(p.words[0])); c != nil && c.runs && len(p.words) == 3 {
+				p.words, p.args = append(p.words, p.args...), nil
+			}
 		}
 		if err != nil {
 			return p.options, nil, err
@@ -204,14 +234,17 @@ func findOption(name string) (*option, error) {
 			if name == "" || !strings.HasPrefix(n, name) || found == opt {
 				continue
 			}
-			if found != nil {
+			if found != nil && found.added == opt.added {
 				return nil, fmt.Errorf("ambiguous option: --%s (--%s or --%s)", name, found.names[0], opt.names[0])
+			}
+			if found != nil && opt.added {
+				continue
 			}
 			found = opt
 		}
 	}
 	if found == nil {
-		return nil, fmt.Errorf("invalid option: --%s", name)
+		return nil, &problem{text: "Error: invalid option: --" + name, hint: suggestion("--"+name, optionNames())}
 	}
 	return found, nil
 }

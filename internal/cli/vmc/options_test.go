@@ -7,6 +7,9 @@ import (
 	"testing"
 )
 
+// plain has no aliases.
+func plain(word string) string { return word }
+
 func TestParse(t *testing.T) {
 	for _, tc := range []struct {
 		line  string
@@ -39,7 +42,7 @@ func TestParse(t *testing.T) {
 		{"create-service mysql --bi hello --port 3 --vmx a --vmrun b --save", options{bind: "hello"}, "create-service mysql"},
 		{"alias a -", options{}, "alias a -"},
 	} {
-		got, words, err := parse(strings.Fields(tc.line))
+		got, words, err := parse(strings.Fields(tc.line), plain)
 		if err != nil || !reflect.DeepEqual(got, tc.opts) || strings.Join(words, " ") != tc.words {
 			t.Errorf("%s:\n got %+v %q %v\nwant %+v %q", tc.line, got, words, err, tc.opts, tc.words)
 		}
@@ -48,7 +51,7 @@ func TestParse(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	for line, want := range map[string]string{
-		"apps --unknown":     "invalid option: --unknown",
+		"apps --unknown":     "Error: invalid option: --unknown",
 		"apps --no":          "ambiguous option: --no (--no-start or --no-resources)",
 		"apps -x":            "invalid option: -x",
 		"push --mem":         "missing argument: --mem SIZE",
@@ -56,7 +59,7 @@ func TestParseRefuses(t *testing.T) {
 		"push --instances x": "invalid argument: --instances x: there must be at least 1 instance, and a whole number of them",
 		"apps --json=1":      "option --json takes no value",
 	} {
-		if _, _, err := parse(strings.Fields(line)); err == nil || err.Error() != want {
+		if _, _, err := parse(strings.Fields(line), plain); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %s", line, err, want)
 		}
 	}
@@ -69,12 +72,12 @@ func FuzzParseOrder(f *testing.F) {
 	f.Add("-t 22 apps -- -n", 3)
 	f.Fuzz(func(t *testing.T, line string, at int) {
 		args := strings.Split(line, " ")
-		opts, words, err := parse(args)
+		opts, words, err := parse(args, plain)
 		if err != nil {
 			return
 		}
 		// What was understood once is understood again, in the canonical order.
-		again, words2, err := parse(append([]string{"--"}, words...))
+		again, words2, err := parse(append([]string{"--"}, words...), plain)
 		if err != nil || !slices.Equal(words, words2) || !reflect.DeepEqual(again, options{}) {
 			t.Errorf("%q: words %q became %q, options %+v, %v", line, words, words2, again, err)
 		}
@@ -83,7 +86,7 @@ func FuzzParseOrder(f *testing.F) {
 		}
 		// A switch in front changes nothing but itself.
 		opts.json = true
-		front, words3, err := parse(append([]string{"--json"}, args...))
+		front, words3, err := parse(append([]string{"--json"}, args...), plain)
 		if err != nil || !reflect.DeepEqual(front, opts) || !slices.Equal(words3, words) {
 			t.Errorf("--json %q: %+v %q %v, want %+v %q", line, front, words3, err, opts, words)
 		}

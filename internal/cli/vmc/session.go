@@ -24,6 +24,9 @@ type session struct {
 	cloud *api.Client // the target, once asked for
 	info  *api.Info   // what the login check learnt
 	about []string    // the apps that the command is about
+	sent  bool        // new files of the last of them are on the cloud
+
+	running *command
 }
 
 func newSession(std Streams, opts options) *session {
@@ -155,7 +158,7 @@ func (s *session) app(ctx context.Context, name string) (*api.Client, api.App, e
 	if errors.Is(err, api.AppNotFound) {
 		err = &problem{
 			text:  fmt.Sprintf("Error 301: Application not found: '%s'", name),
-			hint:  "`vmc apps` lists the applications there are.",
+			hint:  withSuggestion(suggestApp(ctx, c, name), "`vmc apps` lists the applications there are."),
 			cause: err,
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -19,6 +20,7 @@ import (
 type terminal struct {
 	in       *bufio.Reader
 	keyboard *os.File // in, where it is a terminal
+	hasInput bool     // there is an in
 	out, err io.Writer
 	results  io.Writer // stdout, unless -q
 	printed  bool      // JSON was printed
@@ -34,7 +36,7 @@ func newTerminal(std Streams, opts options) *terminal {
 	if opts.json {
 		t.out = std.Err
 	}
-	if std.In != nil {
+	if t.hasInput = std.In != nil; t.hasInput {
 		t.in = bufio.NewReader(std.In)
 		t.keyboard = asTerminal(std.In)
 	}
@@ -64,6 +66,19 @@ func (t *terminal) color(code, text string) string {
 		return text
 	}
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+var control = regexp.MustCompile(`\x1b\[[0-9;:]*m|[\x00-\x08\x0a-\x1f\x7f\x{80}-\x{9f}]`)
+
+// harmless takes from an app's text what would make a terminal do more than print in
+// colours.
+func harmless(text string) string {
+	return control.ReplaceAllStringFunc(text, func(c string) string {
+		if strings.HasSuffix(c, "m") {
+			return c
+		}
+		return ""
+	})
 }
 
 // say prints a line of the result.
@@ -270,6 +285,7 @@ func (t *terminal) hidden() (string, error) {
 const (
 	ctrlC     = 3
 	ctrlD     = 4
+	ctrlZ     = 26
 	backspace = 8
 	del       = 127
 )

@@ -16,6 +16,7 @@ const matchFrom = 64 << 10
 
 // upload sends the files of a folder to an app that exists.
 func (s *session) upload(ctx context.Context, c *api.Client, app string, dir *appdir.Dir) error {
+	s.sent = false
 	s.say("Uploading Application:")
 	files, err := dir.Files()
 	if err != nil {

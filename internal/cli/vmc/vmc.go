@@ -33,22 +33,37 @@ type Streams struct {
 	Dir      string              // the working folder; empty: the process's own
 }
 
-// Run executes one command line, without its "vmc", and returns the exit status: 0 or 1.
+// Run executes one command line, without its "vmc", and returns the exit status: 0 or 1,
+// or that of the command which `vmc exec` ran.
 func Run(ctx context.Context, args []string, std Streams) int {
 	if std.Env == nil {
 		std.Env = os.Getenv
 	}
-	opts, words, err := parse(args)
+	ctx, done := watchPipe(ctx, &std)
+	defer done()
+	opts, words, err := parse(args, dotFiles{home: std.Env("HOME")}.alias)
 	s := newSession(std, opts)
 	if err == nil {
 		err = s.dispatch(ctx, words)
 	}
-	if err != nil {
+	var status exitStatus
+	switch {
+	case errors.As(err, &status):
+		return int(status)
+	case err != nil:
 		s.report(ctx, err)
 		return 1
+	case pipeBroke(ctx):
+		return 1
+	default:
+		return 0
 	}
-	return 0
 }
+
+// exitStatus is that of another command, which has said itself what went wrong.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 // dispatch finds the command and runs it.
 func (s *session) dispatch(ctx context.Context, words []string) error {
@@ -67,11 +82,12 @@ func (s *session) dispatch(ctx context.Context, words []string) error {
 	}
 	c := findCommand(s.files.alias(words[0]))
 	if c == nil {
-		return &problem{text: fmt.Sprintf("vmc: Unknown command [%s]", words[0]), hint: basicUsage}
+		return unknownCommand(words[0])
 	}
 	if err := c.check(words[1:]); err != nil {
 		return err
 	}
+	s.running = c
 	err := c.run(ctx, s, words[1:])
 	if err == nil && s.opts.json && !s.printed {
 		err = s.printOutcome(ctx, c.names[0])
@@ -83,6 +99,13 @@ func (s *session) dispatch(ctx context.Context, words []string) error {
 		s.verdict(c.action, err)
 	}
 	return err
+}
+
+func unknownCommand(name string) error {
+	return &problem{
+		text: fmt.Sprintf("vmc: Unknown command [%s]", name),
+		hint: withSuggestion(suggestion(name, commandNames()), basicUsage),
+	}
 }
 
 // verdict is what --verbose adds.
@@ -113,6 +136,9 @@ func fail(hint, format string, args ...any) error {
 // report prints an error and, below it, the next step.
 func (s *session) report(ctx context.Context, err error) {
 	text, hint := s.explain(ctx, err)
+	if pipeBroke(ctx) && hint == "" {
+		return // as others end whose output is not read to its end
+	}
 	fmt.Fprintln(s.err, s.color(red, text))
 	if hint != "" {
 		fmt.Fprintln(s.err, hint)
@@ -125,7 +151,7 @@ func (s *session) explain(ctx context.Context, err error) (text, hint string) {
 	var away *api.Unreachable
 	switch {
 	case ctx.Err() != nil, errors.Is(err, errInterrupted):
-		return "Interrupted.", ""
+		return "Interrupted.", s.whatIsLeft(ctx)
 	case errors.As(err, &p):
 		return p.text, p.hint
 	case errors.As(err, &fault):
@@ -144,11 +170,15 @@ func unreachable(u *api.Unreachable) (text, hint string) {
 		return fmt.Sprintf("Cannot reach %s: is `cloudlet up` running?", u.Target),
 			"Start it with `cloudlet up`, or choose another cloud with `vmc target URL`."
 	}
-	cause := u.Err
-	for next := errors.Unwrap(cause); next != nil; next = errors.Unwrap(next) {
-		cause = next
+	return fmt.Sprintf("Cannot reach %s: %v", u.Target, rootCause(u.Err)), "Check the address: `vmc target` shows it, `vmc target URL` changes it."
+}
+
+// rootCause is what went wrong first.
+func rootCause(err error) error {
+	for next := errors.Unwrap(err); next != nil; next = errors.Unwrap(next) {
+		err = next
 	}
-	return fmt.Sprintf("Cannot reach %s: %v", u.Target, cause), "Check the address: `vmc target` shows it, `vmc target URL` changes it."
+	return err
 }
 
 // hintFor is the server's own hint, or ours where it has none.
