@@ -47,7 +47,7 @@ func BenchmarkLife(b *testing.B) {
 			var create, start []time.Duration
 			for b.Loop() {
 				t0 := time.Now()
-				c, err := p.Create(b.Context(), warden.Spec{Handle: "c", Port: true})
+				c, err := p.Create(b.Context(), warden.Spec{Handle: "c", Port: true, Limits: warden.Limits{Memory: 64 << 20, Disk: 256 << 20, Processes: 512, CPUShares: 1024}})
 				if err != nil {
 					b.Fatal(err)
 				}

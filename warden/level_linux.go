@@ -24,30 +24,35 @@ func (p *Pool) findLevel(ctx context.Context) Isolation {
 	switch {
 	case p.cfg.Level == Process:
 		return because("level process was asked for")
-	case p.cfg.Level == Rootless:
-		return because("level rootless is not available, so level process is in force")
-	case !ownUsers:
-		return because("namespaces need root here: run as root for level full")
+	case p.cfg.Level == Rootless && ownUsers:
+		return because("level rootless is for ordinary users: root has level full, or process")
 	}
-	var reasons []string
-	p.groups, reasons = openGroups(poolID(p.cfg.Dir), p.log)
+	level, reasons := Full, []string(nil)
+	if !ownUsers {
+		level, reasons = Rootless, []string{"level full needs root"}
+	}
+	var missing []string
+	p.groups, missing = openGroups(poolID(p.cfg.Dir), p.log)
+	reasons = append(reasons, missing...)
 	p.limited(&iso)
 	var err error
 	if p.filter, err = filter(); err != nil {
 		return because("system calls cannot be filtered: " + err.Error())
 	}
-	if p.disks, err = openDisks(p.cfg.Dir); err != nil {
+	if level == Rootless {
+		reasons = append(reasons, "limits of disk are watched, not held: file systems of containers' own need root")
+	} else if p.disks, err = openDisks(p.cfg.Dir); err != nil {
 		p.disks = nil
 		reasons = append(reasons, "limits of disk are watched, not held: "+err.Error())
 	} else {
 		iso.Disk = "image"
 	}
-	if err := p.probe(ctx); err != nil {
+	if err := p.probe(ctx, level); err != nil {
 		p.groups, p.filter, p.disks = nil, nil, nil
 		iso.Limits, iso.Disk = watched, watched
-		return because("namespaces do not work here: " + err.Error())
+		return because("namespaces do not work here: "+err.Error(), userNamespaceHint())
 	}
-	iso.Level = Full
+	iso.Level = level
 	return because(append(reasons,
 		"applications are reached through Cloudlet and have no network outward yet; staging has",
 	)...)
@@ -70,12 +75,42 @@ func joinGroup(attr *syscall.SysProcAttr, folder *os.File) {
 }
 
 // probe makes a container, which is the only sure way to know that it works.
-func (p *Pool) probe(ctx context.Context) error {
-	m := making{p: p, rec: record{Spec: Spec{Handle: ".probe", Network: NetworkOwn}, Level: Full}}
+func (p *Pool) probe(ctx context.Context, level Level) error {
+	m := making{p: p, rec: record{Spec: Spec{Handle: ".probe", Network: NetworkOwn}, Level: level, User: noUser}}
 	m.dir = filepath.Join(p.cfg.Dir, m.rec.Spec.Handle)
 	defer m.release()
 	defer m.undo()
 	return m.make(ctx)
+}
+
+// userNamespaceHint says what to do where the system keeps user namespaces from users.
+func userNamespaceHint() string {
+	const hint = "`cloudlet doctor` tells more"
+	for file, hint := range map[string]string{
+		"/proc/sys/kernel/apparmor_restrict_unprivileged_userns": "AppArmor restricts user namespaces to programs with a profile: `cloudlet doctor` prints one for Cloudlet",
+	} {
+		if b, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(b)) == "1" {
+			return hint
+		}
+	}
+	return hint
+}
+
+// rootlessCaps are what a supervisor needs in a user namespace to make mounts and bring
+// up interfaces; numbers as in linux/capability.h. None goes to the app.
+var rootlessCaps = []uintptr{
+	unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER, unix.CAP_KILL, unix.CAP_SETGID, unix.CAP_SETUID,
+	unix.CAP_SETPCAP, unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT,
+}
+
+// userNamespace gives the supervisor a user namespace that knows one user, ourselves. It
+// is no root in there either, and needs its capabilities to survive exec.
+func userNamespace(attr *syscall.SysProcAttr) {
+	uid, gid := os.Geteuid(), os.Getegid()
+	attr.Cloneflags |= syscall.CLONE_NEWUSER
+	attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}}
+	attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: gid, Size: 1}}
+	attr.AmbientCaps = rootlessCaps
 }
 
 // namespaces has a supervisor started in the namespaces of its container.
@@ -86,6 +121,9 @@ func namespaces(attr *syscall.SysProcAttr, r record) {
 	attr.Cloneflags = syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
 	if r.Spec.Network == NetworkOwn {
 		attr.Cloneflags |= syscall.CLONE_NEWNET
+	}
+	if r.Level == Rootless {
+		userNamespace(attr)
 	}
 }
 

@@ -40,6 +40,15 @@ type record struct {
 	Group string // group.path of its control group; empty where there is none
 }
 
+// inside is the user that the container's processes are, where that is another one than
+// the supervisor's or may do less: in a user namespace that has but one, both are the same.
+func (r record) inside() int {
+	if r.Level == Rootless {
+		return os.Geteuid()
+	}
+	return r.User
+}
+
 // tmp is /tmp of a container with its own root, on the host.
 func (r record) tmp() string { return filepath.Join(filepath.Dir(r.Home), tmpName) }
 

@@ -166,7 +166,7 @@ func (f *rootfs) etc(r record) {
 	if _, err := os.Stat("/bin/bash"); err == nil {
 		shell = "/bin/bash"
 	}
-	id := max(r.User, 0)
+	id := max(r.inside(), 0)
 	f.file("/etc/passwd", fmt.Sprintf("root:x:0:0:root:/root:/usr/sbin/nologin\nvcap:x:%d:%d:vcap:%s:%s\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n", id, id, insideHome, shell))
 	f.file("/etc/group", fmt.Sprintf("root:x:0:\nvcap:x:%d:\nnogroup:x:65534:\n", id))
 	f.file("/etc/hostname", r.Spec.Handle+"\n")
@@ -199,6 +199,7 @@ func (f *rootfs) dev() {
 	f.folder("/dev/shm", 0o1777)
 	f.mount("tmpfs", "/dev/shm", harmless|syscall.MS_NOEXEC, "size=64m,mode=1777")
 	f.link("/proc/self/fd", "/dev/fd")
+	defer f.add(supervisor.Step{Op: supervisor.OpRemount, Target: f.root + "/dev", Flags: device | syscall.MS_RDONLY})
 	for fd, name := range []string{"stdin", "stdout", "stderr"} {
 		f.link(fmt.Sprintf("/proc/self/fd/%d", fd), "/dev/"+name)
 	}

@@ -32,18 +32,40 @@ func killGroup(group folder) bool {
 	return err == nil
 }
 
-// killRun kills a process with its descendants, its group and its session.
+// killRounds bounds how often the process table is read for those that fork meanwhile.
+const killRounds = 50
+
+// killRun kills a process with its descendants, its group and its session. They are
+// stopped first, until the table shows nobody new: what is stopped starts no others.
 func (l *loop) killRun(p *process) {
-	tab := l.processes()
-	doomed := descendants(tab, p.pid)
-	for _, e := range tab {
-		if e.group == p.pid || e.session == p.pid {
-			doomed[e.pid] = true
+	doomed := map[int]bool{}
+	for range killRounds {
+		met := len(doomed)
+		for pid := range l.family(p.pid) {
+			if !doomed[pid] {
+				doomed[pid] = true
+				syscall.Kill(pid, syscall.SIGSTOP)
+			}
+		}
+		if len(doomed) == met {
+			break
 		}
 	}
 	for pid := range doomed {
 		syscall.Kill(pid, syscall.SIGKILL)
 	}
+}
+
+// family is who belongs to a process that the supervisor started.
+func (l *loop) family(pid int) map[int]bool {
+	tab := l.processes()
+	set := descendants(tab, pid)
+	for _, e := range tab {
+		if e.group == pid || e.session == pid {
+			set[e.pid] = true
+		}
+	}
+	return set
 }
 
 // entry is what matters here of a line of the process table.

@@ -209,6 +209,17 @@ func (l *loop) limits(img *image) {
 	}
 }
 
+// writeScore has the kernel choose this process, and those it starts, before others when
+// memory runs out.
+func writeScore() {
+	fd, err := syscall.Open(oomScoreFile, syscall.O_WRONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	syscall.Write(fd, []byte(oomScore))
+	syscall.Close(fd)
+}
+
 // zero is what a process writes to enter a control group of version 1.
 var zero byte = '0'
 

@@ -25,6 +25,10 @@ func prepare(set Setup) error {
 			return wrap("become a subreaper", e)
 		}
 	}
+	if set.Rootless {
+		// Who hides from its processes cannot set it for them any more: they inherit it.
+		writeScore()
+	}
 	if set.Owner >= 0 {
 		// Nothing of a supervisor is for its processes' eyes, not even in the
 		// moment between fork and exec.
@@ -149,6 +153,10 @@ func makeFolders(path string, mode uint32) error {
 }
 
 func makeFile(path string) error {
+	var st syscall.Stat_t
+	if syscall.Lstat(path, &st) == nil && st.Mode&syscall.S_IFMT == syscall.S_IFREG {
+		return nil // such as one of /proc, which may not be to write
+	}
 	i := len(path) - 1
 	for i > 0 && path[i] != '/' {
 		i--
