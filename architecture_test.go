@@ -20,7 +20,7 @@ var layers = [][]string{
 	{"internal/identity", "internal/component"},
 	{"controller", "dea", "healthmgr", "router", "stager", "uaa"},
 	{"stager/frameworks"},
-	{"internal/cli/vmc/appdir"},
+	{"internal/cli/vmc/appdir", "internal/cli/vmc/manifest"},
 	{"internal/cli/vmc"},
 	{"internal/cli"},
 	{""}, // main

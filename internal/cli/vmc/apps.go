@@ -55,7 +55,7 @@ func health(a api.App) string {
 
 // names are the apps that a command with an optional argument is about: without one,
 // all of the manifest.
-func (s *session) names(args []string) ([]string, error) {
+func (s *session) names(ctx context.Context, args []string) ([]string, error) {
 	switch {
 	case len(args) > 0:
 		return args[:1], nil
@@ -63,25 +63,27 @@ func (s *session) names(args []string) ([]string, error) {
 		return []string{s.opts.name}, nil
 	}
 	folder := s.workingFolder()
-	m, err := s.manifest(folder)
+	p, err := s.project(ctx, folder)
 	if err != nil {
 		return nil, err
 	}
-	if m != nil {
-		var names []string
-		for _, sp := range m.about(folder) {
-			names = append(names, sp.name)
-		}
-		if len(names) > 0 {
-			return names, nil
-		}
+	if p == nil || len(p.apps) == 0 {
+		return nil, fail("`vmc apps` lists the applications there are.", "Which application? Give its name")
 	}
-	return nil, fail("`vmc apps` lists the applications there are.", "Which application? Give its name")
+	list, err := p.named(folder, "")
+	var names []string
+	for _, sp := range list {
+		if sp.name == "" {
+			sp.name = folderName(sp.path) // as push calls it
+		}
+		names = append(names, sp.name)
+	}
+	return names, err
 }
 
 // forEach runs a command for all of its apps.
-func (s *session) forEach(args []string, do func(name string) error) error {
-	names, err := s.names(args)
+func (s *session) forEach(ctx context.Context, args []string, do func(name string) error) error {
+	names, err := s.names(ctx, args)
 	if err != nil {
 		return err
 	}

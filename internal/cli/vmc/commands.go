@@ -32,6 +32,8 @@ func init() {
 		{names: []string{"apps", "list"}, action: "apps:apps", group: "Applications", about: "List your applications", run: appsCommand},
 
 		{names: []string{"push"}, action: "apps:push", group: "Application Creation", usage: "[appname] [--path, --url, --instances N, --mem, --framework, --runtime, --command, --no-start]", about: "Make an application of a folder, or update it, and start it", max: 1, run: pushCommand},
+		{names: []string{"manifest"}, action: "manifest:edit", group: "Application Creation", about: "Write a manifest.yml that describes the applications of this folder", run: manifestCommand},
+		{names: []string{"extend-manifest"}, action: "manifest:extend", group: "Application Creation", usage: "<file>", about: "Write a manifest that inherits another one", min: 1, max: 1, run: extendManifestCommand},
 
 		{names: []string{"start"}, action: "apps:start", group: "Application Operations", usage: "[appname] [--debug [MODE]]", about: "Start an application", max: 1, run: startCommand},
 		{names: []string{"stop"}, action: "apps:stop", group: "Application Operations", usage: "[appname]", about: "Stop an application", max: 1, run: stopCommand},

@@ -12,7 +12,7 @@ import (
 
 func deleteCommand(ctx context.Context, s *session, args []string) error {
 	if !s.opts.all {
-		return s.forEach(args, func(name string) error { return s.deleteApp(ctx, name) })
+		return s.forEach(ctx, args, func(name string) error { return s.deleteApp(ctx, name) })
 	}
 	c, err := s.login(ctx)
 	if err != nil {

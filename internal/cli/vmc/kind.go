@@ -26,9 +26,6 @@ func (s *session) kind(ctx context.Context, sp spec, dir *appdir.Dir) (appdir.Ki
 	if err != nil {
 		return kind, err
 	}
-	if kind.Sure && sp.framework == "" {
-		s.say("Detected a %s", kind.Name)
-	}
 	if sp.runtime != "" {
 		kind.Runtime = sp.runtime
 	}
@@ -38,7 +35,7 @@ func (s *session) kind(ctx context.Context, sp spec, dir *appdir.Dir) (appdir.Ki
 	if kind.Framework != "standalone" || kind.Runtime == appdir.StaticRuntime {
 		return kind, nil
 	}
-	return kind, s.completeStandalone(ctx, &kind, dir)
+	return kind, s.completeStandalone(ctx, sp, &kind, dir)
 }
 
 // framework decides on a framework.
@@ -55,7 +52,10 @@ func (s *session) framework(ctx context.Context, sp spec, dir *appdir.Dir) (appd
 		kind.Web, kind.Archive = web, archive
 	}
 	if kind.Sure || kind.Framework != "" && sp.command != "" {
-		return kind, nil
+		if agreed, err := s.agreed(ctx, sp, kind); err != nil || agreed {
+			return kind, err
+		}
+		return s.selectFramework(ctx)
 	}
 	if !s.mayAsk() {
 		return kind, fail(
@@ -64,11 +64,28 @@ func (s *session) framework(ctx context.Context, sp spec, dir *appdir.Dir) (appd
 			"Cannot tell what kind of application '%s' is", sp.path)
 	}
 	fmt.Fprintln(s.err, "[WARNING] Can't determine the Application Type.")
-	name, err := s.choose(ctx, "Select Application Type", frameworkNames(frameworks))
-	if err != nil {
-		return kind, err
+	return s.selectFramework(ctx)
+}
+
+// agreed tells what was detected, or asks whether it is right.
+func (s *session) agreed(ctx context.Context, sp spec, kind appdir.Kind) (bool, error) {
+	switch {
+	case !kind.Sure || sp.command != "" && kind.Framework == "standalone":
+		return true, nil // who says how to start it needs no detection
+	case s.asks(sp):
+		return s.confirm(ctx, fmt.Sprintf("Detected a %s, is this correct?", kind.Name), true)
 	}
-	kind, err = named(name, frameworks)
+	s.say("Detected a %s", kind.Name)
+	return true, nil
+}
+
+// selectFramework lets the user choose.
+func (s *session) selectFramework(ctx context.Context) (appdir.Kind, error) {
+	name, err := s.choose(ctx, "Select Application Type", frameworkNames(s.info.Frameworks))
+	if err != nil {
+		return appdir.Kind{}, err
+	}
+	kind, err := named(name, s.info.Frameworks)
 	s.say("Selected %s", kind.Name)
 	return kind, err
 }
@@ -88,12 +105,12 @@ func named(name string, frameworks map[string]api.Framework) (appdir.Kind, error
 }
 
 // completeStandalone finds runtime, command and memory of a standalone app.
-func (s *session) completeStandalone(ctx context.Context, kind *appdir.Kind, dir *appdir.Dir) (err error) {
+func (s *session) completeStandalone(ctx context.Context, sp spec, kind *appdir.Kind, dir *appdir.Dir) (err error) {
 	if kind.Command == "" {
 		kind.Command = dir.ProcfileWeb()
 	}
 	if kind.Runtime == "" {
-		if kind.Runtime, err = s.standaloneRuntime(ctx, kind.Command); err != nil {
+		if kind.Runtime, err = s.standaloneRuntime(ctx, kind.Command, s.asks(sp)); err != nil {
 			return err
 		}
 	}
@@ -108,15 +125,15 @@ func (s *session) completeStandalone(ctx context.Context, kind *appdir.Kind, dir
 }
 
 // standaloneRuntime is the one that the command begins with, else the system's
-// programs, else what the user says.
-func (s *session) standaloneRuntime(ctx context.Context, command string) (string, error) {
+// programs, else what the user says; who is asked for the command is asked for it, too.
+func (s *session) standaloneRuntime(ctx context.Context, command string, asks bool) (string, error) {
 	var names []string
 	for _, r := range s.info.Frameworks["standalone"].Runtimes {
 		if r.Name != appdir.StaticRuntime {
 			names = append(names, r.Name)
 		}
 	}
-	if name := guessRuntime(command, names); name != "" {
+	if name := guessRuntime(command, names); name != "" && (!asks || command != "" || len(names) == 1) {
 		return name, nil
 	}
 	name, err := s.choose(ctx, "Select Runtime", names)

@@ -1,231 +1,130 @@
 package vmc
 
 import (
+	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
+	"cloudlet/controller/api"
+	"cloudlet/internal/cli/vmc/manifest"
 )
 
-// manifestName is the file that describes the apps of a folder and those below it.
-const manifestName = "manifest.yml"
-
-// manifest is a manifest.yml that was read.
-type manifest struct {
-	folder string
-	apps   []spec // in the order of the file
+// project is a manifest and the apps in it, ready to be acted on.
+type project struct {
+	file string
+	apps []spec // each behind those that it depends on
 }
 
-// manifestApp is one entry, with symbols not yet substituted.
-type manifestApp struct {
-	Name       string            `yaml:"name"`
-	Framework  frameworkName     `yaml:"framework"`
-	Runtime    string            `yaml:"runtime"`
-	Command    string            `yaml:"command"`
-	URL        oneOrMore         `yaml:"url"`
-	URLs       []string          `yaml:"urls"`
-	Mem        string            `yaml:"mem"`
-	Instances  int               `yaml:"instances"`
-	Properties map[string]string `yaml:"properties"`
-}
-
-// frameworkName is a name, or a map that has one.
-type frameworkName string
-
-// UnmarshalYAML reads both.
-func (f *frameworkName) UnmarshalYAML(n *yaml.Node) error {
-	if n.Kind == yaml.ScalarNode {
-		*f = frameworkName(n.Value)
-		return nil
-	}
-	var m struct {
-		Name string `yaml:"name"`
-	}
-	err := n.Decode(&m)
-	*f = frameworkName(m.Name)
-	return err
-}
-
-// oneOrMore is a string, or a list of them.
-type oneOrMore []string
-
-// UnmarshalYAML reads both.
-func (o *oneOrMore) UnmarshalYAML(n *yaml.Node) error {
-	if n.Kind == yaml.ScalarNode {
-		if n.Value != "" && n.Tag != "!!null" {
-			*o = oneOrMore{n.Value}
-		}
-		return nil
-	}
-	return n.Decode((*[]string)(o))
-}
-
-// parseManifest reads the text of a manifest in a folder; builtin has the symbols that
-// need no definition.
-func parseManifest(folder string, data []byte, builtin map[string]string) (*manifest, error) {
-	var file struct {
-		Inherit      yaml.Node         `yaml:"inherit"`
-		Properties   map[string]string `yaml:"properties"`
-		Applications yaml.Node         `yaml:"applications"`
-	}
-	if err := yaml.Unmarshal(data, &file); err != nil {
-		return nil, err
-	}
-	if !file.Inherit.IsZero() {
-		return nil, errors.New("it inherits from another manifest, which this vmc cannot read")
-	}
-	m := &manifest{folder: folder}
-	if file.Applications.IsZero() {
-		return m, nil
-	}
-	if file.Applications.Kind != yaml.MappingNode {
-		return nil, errors.New("applications is not a map of folders")
-	}
-	for i := 0; i+1 < len(file.Applications.Content); i += 2 {
-		path := file.Applications.Content[i].Value
-		var app manifestApp
-		if err := file.Applications.Content[i+1].Decode(&app); err != nil {
-			return nil, fmt.Errorf("application %s: %w", path, err)
-		}
-		sp, err := app.spec(symbols{app.Properties, app.own(), file.Properties, builtin})
-		if err != nil {
-			return nil, fmt.Errorf("application %s: %w", path, err)
-		}
-		sp.path = filepath.Join(folder, filepath.FromSlash(path))
-		m.apps = append(m.apps, sp)
-	}
-	return m, nil
-}
-
-// own are the entry's members that others may refer to.
-func (a manifestApp) own() map[string]string {
-	return map[string]string{"name": a.Name, "runtime": a.Runtime, "mem": a.Mem, "framework": string(a.Framework)}
-}
-
-func (a manifestApp) spec(syms symbols) (sp spec, err error) {
-	urls := a.URL
-	if urls == nil {
-		urls = a.URLs
-	}
-	sp = spec{instances: a.Instances, framework: string(a.Framework)}
-	for _, f := range []struct {
-		to   *string
-		from string
-	}{{&sp.name, a.Name}, {&sp.runtime, a.Runtime}, {&sp.command, a.Command}, {&sp.mem, a.Mem}} {
-		if *f.to, err = syms.expand(f.from); err != nil {
-			return sp, err
-		}
-	}
-	for _, u := range urls {
-		if u, err = syms.expand(u); err != nil {
-			return sp, err
-		}
-		sp.urls = append(sp.urls, splitURLs(u)...)
-	}
-	return sp, nil
-}
-
-// symbols are looked up from the first map to the last.
-type symbols []map[string]string
-
-var symbol = regexp.MustCompile(`\$\{([A-Za-z0-9-]+)\}`)
-
-// maxExpand bounds what symbols that name one another may grow to.
-const maxExpand = 64 << 10
-
-// expand replaces ${symbol}, also in what a symbol stands for.
-func (s symbols) expand(text string) (string, error) {
-	for range 100 {
-		m := symbol.FindStringSubmatchIndex(text)
-		if m == nil {
-			return text, nil
-		}
-		value, ok := s.lookup(text[m[2]:m[3]])
-		if !ok {
-			return "", fmt.Errorf("the symbol %s is not defined", text[m[0]:m[1]])
-		}
-		if text = text[:m[0]] + value + text[m[1]:]; len(text) > maxExpand {
-			break
-		}
-	}
-	return "", fmt.Errorf("the symbols in %.80q never come to an end", text)
-}
-
-func (s symbols) lookup(name string) (string, bool) {
-	for _, m := range s {
-		if v, ok := m[name]; ok && v != "" {
-			return v, true
-		}
-	}
-	return "", false
-}
-
-// manifest reads the one that -m names, or that lies in the folder or above it; nil if
-// there is none.
-func (s *session) manifest(from string) (*manifest, error) {
-	name := s.path(s.opts.manifest)
+// project reads the manifest that -m names, or that lies in the folder or above it; nil
+// if there is none. From then on its target is the target.
+func (s *session) project(ctx context.Context, from string) (*project, error) {
+	file := s.path(s.opts.manifest)
 	if s.opts.manifest == "" {
-		if name = findManifest(from); name == "" {
+		if file = manifest.Find(from); file == "" {
 			return nil, nil
 		}
 	}
-	data, err := os.ReadFile(name)
+	m, err := manifest.Load(file)
 	if err != nil {
-		return nil, fail("", "%v", err)
+		return nil, badManifest(file, err)
 	}
-	m, err := parseManifest(filepath.Dir(name), data, s.manifestSymbols())
+	for _, w := range m.Warnings {
+		fmt.Fprintln(s.err, "[WARNING] "+w)
+	}
+	if err := s.retarget(ctx, m); err != nil {
+		return nil, err
+	}
+	symbols, err := s.symbols(ctx)
 	if err != nil {
-		return nil, fail("Correct it, or push with options instead.", "%s: %v", name, err)
+		return nil, err
 	}
-	return m, nil
-}
-
-// manifestSymbols are those that every manifest may use.
-func (s *session) manifestSymbols() map[string]string {
-	target := s.files.target()
-	if s.cloud != nil {
-		target = s.cloud.Target
-	}
-	return map[string]string{"target-base": domainOf(target), "target-url": target, "random-word": strings.ToLower(rand.Text()[:8])}
-}
-
-// findManifest looks in a folder and in all above it.
-func findManifest(folder string) string {
-	folder, err := filepath.Abs(folder)
+	apps, err := m.Apps(symbols)
 	if err != nil {
-		return ""
+		return nil, badManifest(file, err)
 	}
-	for {
-		name := filepath.Join(folder, manifestName)
-		if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
-			return name
+	p := &project{file: m.File}
+	for _, a := range apps {
+		path, err := m.Locate(a.Path)
+		if err != nil {
+			return nil, badManifest(file, err)
 		}
-		up := filepath.Dir(folder)
-		if up == folder {
-			return ""
-		}
-		folder = up
+		p.apps = append(p.apps, specOf(a, path))
 	}
+	return p, nil
 }
 
-// about are the apps of the manifest that a command in that folder is about: all of
-// them beside the manifest, else the one whose folder it is.
-func (m *manifest) about(folder string) []spec {
+func badManifest(file string, err error) error {
+	text := err.Error()
+	if !strings.Contains(text, filepath.Base(file)) {
+		text = file + ": " + text
+	}
+	return fail("Correct it, or push with options from another folder.", "%s", text)
+}
+
+// retarget obeys a manifest that is for a certain cloud, and says so where that is not
+// the user's own choice.
+func (s *session) retarget(ctx context.Context, m *manifest.Manifest) error {
+	if m.Target == "" {
+		return nil
+	}
+	own, err := s.target(ctx)
+	if err != nil {
+		return err
+	}
+	target := api.NormalTarget(m.Target)
+	if target == own {
+		return nil
+	}
+	fmt.Fprintf(s.err, "Target [%s], as %s says\n", target, m.File)
+	s.chosen, s.cloud, s.info = target, nil, nil
+	return nil
+}
+
+// symbols are those that every manifest may use.
+func (s *session) symbols(ctx context.Context) (map[string]string, error) {
+	target, err := s.target(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{
+		"target-base": domainOf(target), "target-url": target, "random-word": strings.ToLower(rand.Text()[:8]),
+	}, nil
+}
+
+// specOf is what an entry of a manifest asks for.
+func specOf(a manifest.App, path string) spec {
+	sp := spec{
+		path: path, name: a.Name, framework: a.Framework, runtime: a.Runtime, command: a.Command, mem: a.Mem,
+		instances: a.Instances, services: a.Services, described: true,
+	}
+	if sp.mem == "" {
+		sp.mem = a.FrameworkMem
+	}
+	if a.URLs != nil {
+		sp.urls = []string{}
+	}
+	for _, u := range a.URLs {
+		sp.urls = append(sp.urls, splitURLs(u)...)
+	}
+	return sp
+}
+
+// about are the apps that a command in that folder is about: all of them beside the
+// manifest, else the one whose folder it is.
+func (p *project) about(folder string) []spec {
 	abs, err := filepath.Abs(folder)
 	if err != nil {
 		return nil
 	}
-	if own, err := filepath.Abs(m.folder); err == nil && own == abs {
-		return m.apps
+	if filepath.Dir(p.file) == abs {
+		return p.apps
 	}
-	for _, sp := range m.apps {
-		if p, err := filepath.Abs(sp.path); err == nil && (abs == p || strings.HasPrefix(abs, p+string(filepath.Separator))) {
+	for _, sp := range p.apps {
+		if abs == sp.path || strings.HasPrefix(abs, sp.path+string(filepath.Separator)) {
 			return []spec{sp}
 		}
 	}
@@ -233,20 +132,23 @@ func (m *manifest) about(folder string) []spec {
 }
 
 // specs are the apps to push: those of the manifest, else that of the folder.
-func (s *session) specs(args []string) ([]spec, error) {
+func (s *session) specs(ctx context.Context, args []string) ([]spec, error) {
 	name := s.opts.name
 	if len(args) > 0 {
 		name = args[0]
 	}
 	folder := s.workingFolder()
-	m, err := s.manifest(folder)
+	p, err := s.project(ctx, folder)
 	if err != nil {
 		return nil, err
 	}
 	var list []spec
-	if m != nil {
-		if list, err = m.named(folder, name); err != nil {
+	if p != nil && len(p.apps) > 0 {
+		if list, err = p.named(folder, name); err != nil {
 			return nil, err
+		}
+		if len(list) == 0 {
+			fmt.Fprintf(s.err, "%s says nothing about this folder.\n", p.file)
 		}
 	}
 	if len(list) == 0 {
@@ -273,23 +175,26 @@ func (s *session) workingFolder() string {
 }
 
 // named are the apps that a command is about, or of several the one of that name. A
-// lone app takes another name gladly.
-func (m *manifest) named(folder, name string) ([]spec, error) {
-	list := m.about(folder)
-	if name == "" || len(list) == 0 {
-		return list, nil
+// lone app takes another name gladly. Who is in a folder that the manifest does not
+// speak of has to say a name, and pushes without the manifest then.
+func (p *project) named(folder, name string) ([]spec, error) {
+	list := p.about(folder)
+	var names []string
+	for _, sp := range p.apps {
+		names = append(names, sp.name)
 	}
 	i := slices.IndexFunc(list, func(sp spec) bool { return sp.name == name })
 	switch {
+	case len(list) == 0 && name == "":
+		return nil, fail(fmt.Sprintf("Go to %s or to the folder of one of its applications, or name the application.", filepath.Dir(p.file)),
+			"%s has no application in this folder", p.file)
+	case len(list) == 0 || name == "":
+		return list, nil
 	case i >= 0:
 		return list[i : i+1], nil
 	case len(list) == 1:
 		list[0].name = name
 		return list, nil
-	}
-	var names []string
-	for _, sp := range list {
-		names = append(names, sp.name)
 	}
 	return nil, fail("It has "+strings.Join(names, ", ")+".", "The manifest has no application '%s'", name)
 }

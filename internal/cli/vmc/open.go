@@ -12,7 +12,7 @@ import (
 // openCommand prints the URL of an app and shows it in a browser, where there is a
 // screen to show it on.
 func openCommand(ctx context.Context, s *session, args []string) error {
-	return s.forEach(args, func(name string) error {
+	return s.forEach(ctx, args, func(name string) error {
 		c, app, err := s.app(ctx, name)
 		if err != nil {
 			return err

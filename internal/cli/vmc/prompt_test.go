@@ -6,9 +6,12 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
@@ -52,6 +55,8 @@ func (p *person) Write(b []byte) (int, error) {
 
 func (p *person) vmc(ctx context.Context, u *user, args ...string) (status int, out string) {
 	var o bytes.Buffer
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second) // a question that the test does not know
+	defer cancel()
 	status = Run(ctx, args, Streams{In: p.tty, Out: &o, Err: p, Dir: u.dir, Env: func(name string) string { return u.env[name] }})
 	return status, o.String()
 }
@@ -64,24 +69,174 @@ func (p *person) done(t *testing.T) {
 	}
 }
 
+// A push asks what the original asked.
 func TestPushAsks(t *testing.T) {
+	c := newCloud(t)
+	c.sells("mysql", "redis")
+	c.services["old"] = api.Service{Name: "old", Vendor: "mysql"}
+	u := c.at(t)
+	u.file("web/app.rb", "require 'sinatra'\n")
+	url := "hello." + domainOf(c.srv.URL)
+	p := newPerson(t,
+		"Would you like to deploy from the current directory? [Yn]: ", "n",
+		"Deployment path: ", "web",
+		"Application Name [web]: ", "hello",
+		"Detected a Sinatra Application, is this correct? [Yn]: ", "",
+		"Application Deployed URL ["+url+"]: ", "y",
+		"Memory reservation (128M, 256M, 512M, 1G, 2G) [128M]: ", "lots",
+		"Unknown answer, please try again!\nMemory reservation (128M, 256M, 512M, 1G, 2G) [128M]: ", "256",
+		"How many instances? [1]: ", "0",
+		"Unknown answer, please try again!\nHow many instances? [1]: ", "2",
+		"Bind existing services to 'hello'? [yN]: ", "y",
+		"1: old\nWhich one?: ", "1",
+		"Create services to bind to 'hello'? [yN]: ", "y",
+		"1: mysql\n2: redis\nWhat kind of service?: ", "redis",
+		"]: ", "cache", // behind a random name
+		"Create another? [yN]: ", "",
+		"Would you like to save this configuration? [yN]: ", "y")
+	status, out := p.vmc(t.Context(), u, "push")
+	p.done(t)
+	want := `Manifest written to manifest.yml.
+Creating Application: OK
+Creating Service [cache]: OK
+Binding Service [old]: OK
+Binding Service [cache]: OK
+Uploading Application:
+  Packing application: OK
+  Uploading (1K): OK
+Push Status: OK
+Staging Application 'hello': OK
+Starting Application 'hello': OK
+  ` + address(c.srv.URL, url) + "\n\n"
+	if status != 0 || out != want {
+		t.Errorf("status %d\n%s\n%s", status, out, p.seen.String())
+	}
+	if a := c.apps["hello"]; a == nil || a.Instances != 2 || a.Resources.Memory != 256 || !slices.Equal(a.Services, []string{"old", "cache"}) || a.URIs[0] != url {
+		t.Errorf("app %+v", a)
+	}
+	got, err := os.ReadFile(filepath.Join(u.dir, "web/manifest.yml"))
+	if want := `applications:
+  .:
+    name: hello
+    framework:
+      name: sinatra
+      info:
+        mem: 128M
+        description: Sinatra Application
+        exec: null
+    url: ${name}.${target-base}
+    mem: 256M
+    instances: 2
+    services:
+      cache:
+        type: redis
+      old:
+        type: mysql
+`; string(got) != want || err != nil {
+		t.Errorf("%v, manifest:\n%s", err, got)
+	}
+	// What the manifest says is not asked again.
+	delete(c.apps, "hello")
+	delete(c.services, "cache")
+	u.dir = filepath.Join(u.dir, "web")
+	p = newPerson(t, "Would you like to deploy from the current directory? [Yn]: ", "")
+	status, out = p.vmc(t.Context(), u, "push")
+	p.done(t)
+	if status != 0 || !strings.HasPrefix(out, "Pushing application 'hello'...\nDetected") && !strings.HasPrefix(out, "Pushing application 'hello'...\nCreating") || c.apps["hello"].Instances != 2 || len(c.services) != 2 {
+		t.Errorf("status %d\n%s\n%s", status, out, p.seen.String())
+	}
+}
+
+// What nothing can be detected of is asked for, too.
+func TestPushAsksForTheCommand(t *testing.T) {
 	c := newCloud(t)
 	u := c.at(t)
 	u.file("run.sh", "")
 	p := newPerson(t,
-		"Application Name ["+folderName(u.dir)+"]: ", "hello",
+		"[Yn]: ", "",
 		"1: node\n2: sinatra\n3: standalone\n4: static\nSelect Application Type: ", "sta",
 		"Unknown answer, please try again!\nSelect Application Type: ", "stand",
+		"1: node\n2: shell\nSelect Runtime: ", "2",
 		"Start Command: ", "",
-		"Start Command: Start Command: ", "sh run.sh")
-	status, out := p.vmc(t.Context(), u, "push")
+		"Start Command: Start Command: ", "sh run.sh",
+		"Application Deployed URL [None]: ", "",
+		"Memory reservation (64M, 128M, 256M, 512M, 1G, 2G) [64M]: ", "",
+		"How many instances? [1]: ", "",
+		"Would you like to save this configuration? [yN]: ", "")
+	status, out := p.vmc(t.Context(), u, "push", "hello")
 	p.done(t)
-	if status != 0 || !strings.Contains(out, "Selected Standalone Application\n") {
+	if status != 0 || !strings.Contains(out, "Selected Standalone Application\nSelected shell\n") {
 		t.Errorf("status %d\n%s\n%s", status, out, p.seen.String())
 	}
-	if a := c.apps["hello"]; a == nil || a.Meta.Command != "sh run.sh" || a.Staging.Stack != "shell" {
+	if a := c.apps["hello"]; a == nil || a.Meta.Command != "sh run.sh" || a.Staging.Stack != "shell" || len(a.URIs) != 0 {
 		t.Errorf("app %+v", a)
 	}
+	// What is said on the command line is not asked, and an app that is there needs no question.
+	u.file("app.js", "")
+	p = newPerson(t, "Detected a Node.js Application, is this correct? [Yn]: ", "no",
+		"Select Application Type: ", "sin", "Would you like to save this configuration? [yN]: ", "")
+	if status, out := p.vmc(t.Context(), u, "push", "other", "--path", ".", "--mem", "64M", "--url", "none", "--instances", "1", "--no-start"); status != 0 || c.apps["other"].Staging.Model != "sinatra" {
+		t.Errorf("status %d\n%s\n%s", status, out, p.seen.String())
+	}
+	p.done(t)
+	p = newPerson(t)
+	if status, out := p.vmc(t.Context(), u, "push", "hello", "--path", "."); status != 0 {
+		t.Errorf("status %d\n%s\n%s", status, out, p.seen.String())
+	}
+}
+
+func TestManifestAsks(t *testing.T) {
+	c := newCloud(t)
+	u := c.at(t)
+	u.file("web/app.js", "")
+	u.file("job/index.html", "")
+	p := newPerson(t,
+		"Configure for which application? [.]: ", "web",
+		"Application Name [web]: ", "",
+		"Detected a Node.js Application, is this correct? [Yn]: ", "",
+		"Application Deployed URL [web."+domainOf(c.srv.URL)+"]: ", "www.example.com",
+		"Memory reservation (128M, 256M, 512M, 1G, 2G) [128M]: ", "",
+		"How many instances? [1]: ", "3",
+		"Configure for another application? [yN]: ", "y",
+		"Configure for which application? [.]: ", "./job/",
+		"Application Name [job]: ", "jobs",
+		"Detected a Static Website, is this correct? [Yn]: ", "",
+		"Application Deployed URL [jobs."+domainOf(c.srv.URL)+"]: ", "none",
+		"[64M]: ", "", "[1]: ", "",
+		"Configure for another application? [yN]: ", "")
+	status, out := p.vmc(t.Context(), u, "manifest")
+	p.done(t)
+	if status != 0 || !strings.HasSuffix(out, "Manifest written to manifest.yml.\n\n") {
+		t.Errorf("status %d\n%s\n%s", status, out, p.seen.String())
+	}
+	// What it says is the default of the next time, and of who inherits it.
+	p = newPerson(t,
+		"Configure for which application? [.]: ", "web",
+		"Application Name [web]: ", "",
+		"Application Deployed URL [www.example.com]: ", "",
+		"[128M]: ", "256M", "How many instances? [3]: ", "",
+		"Configure for another application? [yN]: ", "",
+		"Save where?: ", "big.yml")
+	status, out = p.vmc(t.Context(), u, "extend-manifest", "manifest.yml")
+	p.done(t)
+	if status != 0 || !strings.HasSuffix(out, "Manifest written to big.yml.\n\n") {
+		t.Errorf("status %d\n%s\n%s", status, out, p.seen.String())
+	}
+	got, err := os.ReadFile(filepath.Join(u.dir, "big.yml"))
+	if want := "inherit: manifest.yml\napplications:\n  ./web:\n    mem: 256M\n"; string(got) != want || err != nil {
+		t.Errorf("%v, manifest:\n%s", err, got)
+	}
+	if status, out, errs := u.vmc("push", "-m", "big.yml", "--no-start"); status != 0 || c.apps["web"].Resources.Memory != 256 || c.apps["web"].Instances != 3 || c.apps["jobs"] == nil {
+		t.Error(out, errs)
+	}
+	// Without anybody to ask, it is what push would do.
+	if err := os.Remove(filepath.Join(u.dir, "manifest.yml")); err != nil {
+		t.Fatal(err)
+	}
+	u.dir = filepath.Join(u.dir, "web")
+	u.wants("Detected a Node.js Application\nManifest written to manifest.yml.\n\n", "manifest", "-n")
+	u.fails([]string{"Save where?", "-m FILE"}, "extend-manifest", "manifest.yml", "-n")
+	u.fails([]string{"no such file"}, "extend-manifest", "nothing.yml")
 }
 
 func TestLoginAsks(t *testing.T) {

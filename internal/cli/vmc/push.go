@@ -13,16 +13,19 @@ import (
 )
 
 func pushCommand(ctx context.Context, s *session, args []string) error {
+	if err := s.askFolder(ctx); err != nil {
+		return err
+	}
+	specs, err := s.specs(ctx, args)
+	if err != nil {
+		return err
+	}
 	c, err := s.login(ctx)
 	if err != nil {
 		return err
 	}
-	specs, err := s.specs(args)
-	if err != nil {
-		return err
-	}
 	for _, sp := range specs {
-		if len(specs) > 1 {
+		if sp.described {
 			s.say("Pushing application '%s'...", sp.name)
 		}
 		if err := s.push(ctx, c, sp); err != nil {
@@ -40,12 +43,12 @@ func (s *session) push(ctx context.Context, c *api.Client, sp spec) error {
 	}
 	defer dir.Close()
 	if sp.name == "" {
-		if sp.name, err = s.ask(ctx, "Application Name", folderName(sp.path)); err != nil {
-			return missing(err, "Need an application name", "`vmc push NAME`.")
-		}
+		sp, err = s.nameIt(ctx, sp)
+	} else {
+		sp, err = checkName(sp)
 	}
-	if !validName.MatchString(sp.name) {
-		return fail("Choose another one: `vmc push NAME`.", "A name is made of letters, digits, dashes and underscores, and '%s' is not", sp.name)
+	if err != nil {
+		return err
 	}
 	s.note(sp.name)
 	app, err := c.App(ctx, sp.name)
@@ -104,6 +107,14 @@ func (s *session) pushNew(ctx context.Context, c *api.Client, sp spec, dir *appd
 	if err != nil {
 		return err
 	}
+	if s.asks(sp) {
+		if sp, err = s.interview(ctx, c, sp, kind); err != nil {
+			return err
+		}
+		if err := s.offerToSave(ctx, c, sp, kind); err != nil {
+			return err
+		}
+	}
 	req, err := s.request(c, sp, kind)
 	if err != nil {
 		return err
@@ -116,11 +127,18 @@ func (s *session) pushNew(ctx context.Context, c *api.Client, sp spec, dir *appd
 			return err
 		}
 	}
+	services, err := s.planServices(ctx, c, sp.services)
+	if err != nil {
+		return err
+	}
 	err = s.step("Creating Application", func() error {
 		_, err := c.CreateApp(ctx, req)
 		return err
 	})
 	if err != nil {
+		return err
+	}
+	if err := s.provide(ctx, c, sp.name, services); err != nil {
 		return err
 	}
 	if err := s.uploadFrom(ctx, c, sp.name, dir, kind.Archive); err != nil || s.opts.noStart {

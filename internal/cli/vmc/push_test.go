@@ -290,7 +290,7 @@ func TestPushNeedsTheManifestToBeRight(t *testing.T) {
 	u := c.at(t)
 	u.file("app.js", "")
 	u.file("manifest.yml", "applications:\n  .:\n    name: ${who}\n")
-	u.fails([]string{"manifest.yml: application .: the symbol ${who} is not defined", "Correct it"}, "push")
+	u.fails([]string{"application .: manifest.yml:3: the symbol ${who} is not defined", "Correct it"}, "push")
 }
 
 func TestPushArchive(t *testing.T) {

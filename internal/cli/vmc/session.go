@@ -27,6 +27,7 @@ type session struct {
 	sent  bool        // new files of the last of them are on the cloud
 
 	running *command
+	chosen  string // the target of a manifest, over the user's
 }
 
 func newSession(std Streams, opts options) *session {
@@ -85,6 +86,9 @@ const fallbackTarget = "http://api.localhost:8080"
 
 // target is the chosen one, else the cloud of this machine.
 func (s *session) target(ctx context.Context) (string, error) {
+	if s.chosen != "" {
+		return s.chosen, nil
+	}
 	target, err := s.files.readTarget()
 	if err != nil || target != "" {
 		return target, err

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"cloudlet/controller/api"
+	"cloudlet/internal/cli/vmc/manifest"
 )
 
 // spec is what is asked for an app, by the manifest and the command line; what is empty
@@ -14,6 +15,8 @@ type spec struct {
 	mem                         string
 	urls                        []string // nil: the default
 	instances                   int
+	services                    []manifest.Service
+	described                   bool // by a manifest, so that there is nothing to ask
 }
 
 // override puts the command line over what the manifest says.

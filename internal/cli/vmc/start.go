@@ -18,7 +18,7 @@ const (
 )
 
 func startCommand(ctx context.Context, s *session, args []string) error {
-	return s.forEach(args, func(name string) error {
+	return s.forEach(ctx, args, func(name string) error {
 		c, app, err := s.app(ctx, name)
 		if err != nil {
 			return err
@@ -28,7 +28,7 @@ func startCommand(ctx context.Context, s *session, args []string) error {
 }
 
 func stopCommand(ctx context.Context, s *session, args []string) error {
-	names, err := s.names(args)
+	names, err := s.names(ctx, args)
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func stopCommand(ctx context.Context, s *session, args []string) error {
 }
 
 func restartCommand(ctx context.Context, s *session, args []string) error {
-	return s.forEach(args, func(name string) error {
+	return s.forEach(ctx, args, func(name string) error {
 		c, app, err := s.app(ctx, name)
 		if err != nil {
 			return err

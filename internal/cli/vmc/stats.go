@@ -10,7 +10,7 @@ import (
 )
 
 func statsCommand(ctx context.Context, s *session, args []string) error {
-	return s.forEach(args, func(name string) error {
+	return s.forEach(ctx, args, func(name string) error {
 		c, _, err := s.app(ctx, name)
 		if err != nil {
 			return err

@@ -2,16 +2,15 @@ package vmc
 
 import (
 	"context"
+	"slices"
 
 	"cloudlet/controller/api"
 	"cloudlet/internal/cli/vmc/appdir"
+	"cloudlet/internal/cli/vmc/manifest"
 )
 
 func updateCommand(ctx context.Context, s *session, args []string) error {
-	if _, err := s.login(ctx); err != nil {
-		return err
-	}
-	specs, err := s.specs(args)
+	specs, err := s.specs(ctx, args)
 	if err != nil {
 		return err
 	}
@@ -63,6 +62,9 @@ func (s *session) pushAgain(ctx context.Context, c *api.Client, app api.App, sp 
 	if err := s.checkChange(app, change); err != nil {
 		return err
 	}
+	if app, err = s.provideAgain(ctx, c, app, sp); err != nil {
+		return err
+	}
 	if err := s.uploadFrom(ctx, c, app.Name, dir, s.archive(app, dir)); err != nil {
 		return err
 	}
@@ -78,6 +80,19 @@ func (s *session) pushAgain(ctx context.Context, c *api.Client, app api.App, sp 
 	req := app.Request()
 	change(&req)
 	return s.stage(ctx, c, app.Name, req)
+}
+
+// provideAgain binds the services that a manifest has got meanwhile.
+func (s *session) provideAgain(ctx context.Context, c *api.Client, app api.App, sp spec) (api.App, error) {
+	unbound := slices.DeleteFunc(slices.Clone(sp.services), func(w manifest.Service) bool { return slices.Contains(app.Services, w.Name) })
+	plan, err := s.planServices(ctx, c, unbound)
+	if err != nil || len(unbound) == 0 {
+		return app, err
+	}
+	if err := s.provide(ctx, c, app.Name, plan); err != nil {
+		return app, err
+	}
+	return c.App(ctx, app.Name)
 }
 
 // checkChange compares what the app will need with what is free, before the upload.

@@ -7,8 +7,8 @@
 // State: ~/.vmc_target, ~/.vmc_token, ~/.vmc_instances and ~/.vmc_aliases, as the
 // original keeps them, so that both may be used side by side.
 // Source: vmc 0.3.23; commands, options, texts and layouts are its own. What is not:
-// detection knows static web sites and Procfiles, push says what it does instead of
-// asking, and errors go to stderr with the next step under them.
+// detection knows static web sites and Procfiles, push updates an app that exists
+// instead of refusing, and errors go to stderr with the next step under them.
 package vmc
 
 import (
