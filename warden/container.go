@@ -61,6 +61,7 @@ func (p *Pool) adopt(ctx context.Context, dir string) (*Container, error) {
 	}
 	p.users.use(r.User)
 	p.ports.use(r.Port)
+	p.useAddress(r.Address)
 	c := newContainer(p, r, dir)
 	if p.groups != nil && r.Group != "" {
 		c.group = p.groups.find(r.Group)
@@ -265,7 +266,7 @@ func (c *Container) SetLimits(l Limits) error {
 	if errors.Is(err, ErrGone) {
 		return nil // there is nothing left to limit
 	}
-	return err
+	return errors.Join(err, c.shape(l.Bandwidth))
 }
 
 // Freeze stops all processes of the container where they are, until Thaw; ErrUnsupported
@@ -331,6 +332,9 @@ func (c *Container) Destroy(ctx context.Context) error {
 	}
 	if c.rec.Level == Process {
 		sweep(c.rec, nil)
+	}
+	if err := c.p.disconnect(c.rec); err != nil {
+		return c.err(err)
 	}
 	if err := c.p.removeFolders(c.rec.Spec.Handle); err != nil {
 		return c.err(err)

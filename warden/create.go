@@ -78,6 +78,9 @@ func (m *making) make(ctx context.Context) (err error) {
 	if m.rec.User, err = m.p.takeUser(); err != nil {
 		return err
 	}
+	if err := m.takeAddress(); err != nil {
+		return err
+	}
 	if err := m.folders(); err != nil {
 		return err
 	}
@@ -86,6 +89,9 @@ func (m *making) make(ctx context.Context) (err error) {
 	}
 	if err := m.start(); err != nil {
 		return err
+	}
+	if err := m.connect(); err != nil {
+		return fmt.Errorf("network: %w", err)
 	}
 	if err := m.setUp(ctx); err != nil {
 		return err
@@ -184,7 +190,7 @@ func (m *making) port() error {
 	if !m.rec.Spec.Port {
 		return nil
 	}
-	m.relay = m.rec.Level != Process && m.rec.Spec.Network == NetworkOwn
+	m.relay = m.rec.Level != Process && m.rec.Spec.Network != NetworkHost
 	addr := [4]byte{}
 	if m.relay {
 		addr = [4]byte{127, 0, 0, 1}
@@ -299,6 +305,9 @@ func (m *making) undo() {
 		if err := m.group.remove(); err != nil {
 			m.p.log.Warn("a group stays behind", "group", m.rec.Group, "err", err)
 		}
+	}
+	if err := m.p.disconnect(m.rec); err != nil {
+		m.p.log.Warn("a link stays behind", "handle", m.rec.Spec.Handle, "err", err)
 	}
 	if err := m.p.removeFolders(m.rec.Spec.Handle); err != nil {
 		m.p.log.Warn("a half-made container stays behind", "handle", m.rec.Spec.Handle, "err", err)

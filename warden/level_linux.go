@@ -53,9 +53,7 @@ func (p *Pool) findLevel(ctx context.Context) Isolation {
 		return because("namespaces do not work here: "+err.Error(), userNamespaceHint())
 	}
 	iso.Level = level
-	return because(append(reasons,
-		"applications are reached through Cloudlet and have no network outward yet; staging has",
-	)...)
+	return because(reasons...)
 }
 
 // watched says that no kernel holds the limits.
@@ -119,7 +117,7 @@ func namespaces(attr *syscall.SysProcAttr, r record) {
 		return
 	}
 	attr.Cloneflags = syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
-	if r.Spec.Network == NetworkOwn {
+	if r.Spec.Network != NetworkHost {
 		attr.Cloneflags |= syscall.CLONE_NEWNET
 	}
 	if r.Level == Rootless {

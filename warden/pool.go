@@ -58,6 +58,7 @@ type Pool struct {
 	filter []byte // of system calls; empty where there is none
 	lock   *os.File
 	disk   pacer
+	net    *network // nil where containers have no addresses of their own
 
 	mu         sync.Mutex
 	containers map[string]*Container // nil while one is being made
@@ -102,6 +103,7 @@ func (p *Pool) Open(ctx context.Context) (err error) {
 		}
 	}()
 	p.iso = p.findLevel(ctx)
+	p.useNetwork()
 	if p.iso.Level == Process && ownUsers {
 		if p.homes, err = makeHomes(p.cfg.Dir); err != nil {
 			return err
@@ -110,7 +112,10 @@ func (p *Pool) Open(ctx context.Context) (err error) {
 	if p.binary, err = p.executable(); err != nil {
 		return err
 	}
-	return p.adoptAll(ctx)
+	if err := p.adoptAll(ctx); err != nil {
+		return err
+	}
+	return p.sweepNetwork()
 }
 
 // binaryCopy names the copy of the binary that containers may run.
@@ -269,7 +274,7 @@ func (p *Pool) Close() error {
 	if p.lock == nil {
 		return nil
 	}
-	return p.lock.Close()
+	return errors.Join(p.closeNetwork(), p.lock.Close())
 }
 
 // claim takes a handle, so that nobody else makes a container of this name.
@@ -293,6 +298,7 @@ func (p *Pool) forget(r record) {
 	delete(p.containers, r.Spec.Handle)
 	p.users.free(r.User)
 	p.ports.free(r.Port)
+	p.freeAddress(r.Address)
 }
 
 // takeUser gives a user id that nobody has, or noUser where containers run as

@@ -3,6 +3,7 @@ package warden
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -38,6 +39,8 @@ type record struct {
 	PID   int    // the supervisor's, valid as long as it answers
 	Disk  bool   // home and /tmp are in a file system of their own
 	Group string // group.path of its control group; empty where there is none
+	// Address is the container's own; none where it has loopback or the host's network.
+	Address netip.Addr
 }
 
 // inside is the user that the container's processes are, where that is another one than

@@ -83,7 +83,7 @@ func steps(r record, dir string, g group) []supervisor.Step {
 		f.bind(m.Source, filepath.Join("/", m.Target), flags)
 	}
 	f.add(supervisor.Step{Op: supervisor.OpHostname, Data: r.Spec.Handle})
-	if r.Spec.Network == NetworkOwn {
+	if r.Spec.Network != NetworkHost {
 		f.add(supervisor.Step{Op: supervisor.OpLoopbackUp})
 	}
 	f.add(supervisor.Step{Op: supervisor.OpRemount, Target: f.root, Flags: readOnly})
@@ -170,13 +170,9 @@ func (f *rootfs) etc(r record) {
 	f.file("/etc/passwd", fmt.Sprintf("root:x:0:0:root:/root:/usr/sbin/nologin\nvcap:x:%d:%d:vcap:%s:%s\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n", id, id, insideHome, shell))
 	f.file("/etc/group", fmt.Sprintf("root:x:0:\nvcap:x:%d:\nnogroup:x:65534:\n", id))
 	f.file("/etc/hostname", r.Spec.Handle+"\n")
-	f.file("/etc/hosts", "127.0.0.1 localhost "+r.Spec.Handle+"\n::1 localhost ip6-localhost\n")
+	f.file("/etc/hosts", hosts(r))
 	f.file("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n")
-	resolv, err := os.ReadFile("/etc/resolv.conf")
-	if err != nil || r.Spec.Network == NetworkOwn {
-		resolv = nil // there is nobody to ask
-	}
-	f.file("/etc/resolv.conf", string(resolv))
+	f.file("/etc/resolv.conf", resolvConf(r))
 	f.link("/proc/self/mounts", "/etc/mtab")
 	for _, pattern := range settings {
 		found, _ := filepath.Glob("/etc/" + pattern)

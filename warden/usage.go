@@ -49,6 +49,7 @@ func (c *Container) Usage() (Usage, error) {
 	}
 	u.CPU = c.spent(cpu)
 	u.Disk = c.countedDisk()
+	u.Received, u.Sent = c.traffic()
 	return u, nil
 }
 
@@ -60,6 +61,7 @@ func (c *Container) counted() (Usage, error) {
 	}
 	u.CPU = c.spent(u.CPU)
 	u.Disk = c.countedDisk()
+	u.Received, u.Sent = c.traffic()
 	return u, nil
 }
 

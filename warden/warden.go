@@ -47,6 +47,7 @@ type Isolation struct {
 	Reasons []string // one sentence each, for people
 	Disk    string   // who holds the limits of disk: "image", or "watched"
 	Limits  string   // who holds the others: "cgroup v2", "cgroup v1", or "watched" by whoever uses the pool
+	Outward bool     // containers with NetworkOwn reach what lies outside of this machine
 }
 
 // Limits are upper bounds; zero means unlimited.
@@ -57,6 +58,14 @@ type Limits struct {
 	Processes int     // processes and threads
 	CPUShares int     // relative weight, 1024 is normal
 	CPUQuota  float64 // processors' worth of time, 0.5 is half a core
+	Bandwidth Bandwidth
+}
+
+// Bandwidth bounds what a container receives, and as much again what it sends. It holds
+// where the container has an address of its own.
+type Bandwidth struct {
+	Rate  int64 // bytes per second
+	Burst int64 // bytes that may pass at once; raised to what the rate needs
 }
 
 // Mount shows a folder or file of the host inside the container, read-only unless Writable.
@@ -71,10 +80,13 @@ type Mount struct {
 type Network string
 
 const (
-	// NetworkOwn is a network namespace of its own with nothing but loopback; the
-	// container's port is reached through a relay that its supervisor holds.
+	// NetworkOwn is a network namespace of its own, with an address on which its own
+	// host alone reaches it, and a way outward: neither to the host nor to other
+	// containers. Where Isolation.Outward says no, it has nothing but loopback.
 	NetworkOwn Network = "own"
-	// NetworkHost is the host's network, for staging (package managers fetch).
+	// NetworkClosed is the same without a way outward.
+	NetworkClosed Network = "closed"
+	// NetworkHost is the host's network.
 	NetworkHost Network = "host"
 )
 
@@ -132,4 +144,6 @@ type Usage struct {
 	CPU       time.Duration // user and system time of all its processes so far
 	Processes int
 	Disk      int64 // bytes below Home; Config.DiskEvery bounds how often it is counted
+	Received  int64 // bytes that came in by the container's address
+	Sent      int64 // bytes that left by it
 }

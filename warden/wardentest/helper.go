@@ -1,6 +1,7 @@
 package wardentest
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -32,6 +33,10 @@ var helpers = map[string]func(args []string){
 	"count": func(args []string) { serve(args[0], helpCount) },
 	"break": func(args []string) { serve(args[0], func(c *net.TCPConn) { c.SetLinger(0) }) },
 	"dial":  helpDial,
+	"get":   helpGet,
+	"names": helpNames,
+	"send":  helpSend,
+	"flood": helpFlood,
 	"deep":  helpDeep,
 }
 
@@ -89,6 +94,63 @@ func helpDial(args []string) {
 		c.Close()
 		fmt.Println("yes")
 	}
+}
+
+// helpGet prints what servers send, or "no".
+func helpGet(args []string) {
+	for _, addr := range args {
+		c, err := net.DialTimeout("tcp", addr, patience)
+		if err != nil {
+			fmt.Println("no")
+			continue
+		}
+		b, _ := io.ReadAll(c)
+		fmt.Println(string(b))
+		c.Close()
+	}
+}
+
+// helpNames prints the addresses of names, or why there are none.
+func helpNames(args []string) {
+	for _, name := range args {
+		l, err := net.DefaultResolver.LookupHost(context.Background(), name)
+		if err != nil {
+			fmt.Println("no")
+			continue
+		}
+		fmt.Println(strings.Join(l, " "))
+	}
+}
+
+// helpSend sends a datagram to each address.
+func helpSend(args []string) {
+	for _, addr := range args[1:] {
+		c, err := net.Dial("udp", addr)
+		if err != nil {
+			fmt.Println(err)
+			continue
+		}
+		c.Write([]byte(args[0]))
+		c.Close()
+	}
+}
+
+// helpFlood begins as many conversations as it is told, until they are refused: it sends
+// to another port each time.
+func helpFlood(args []string) {
+	most, _ := strconv.Atoi(args[1])
+	c, err := net.ListenPacket("udp4", ":0")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for i := range most {
+		to := &net.UDPAddr{IP: net.ParseIP(args[0]), Port: 1024 + i}
+		if _, err := c.WriteTo([]byte("x"), to); err != nil {
+			fmt.Println(err)
+		}
+	}
+	fmt.Println("sent")
 }
 
 // helpDeep nests folders, each in the one before.

@@ -1,0 +1,276 @@
+package warden
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Where the host says which servers know names. The second is what systemd-resolved
+// asks itself, while the first names its own address.
+const (
+	resolvFile     = "/etc/resolv.conf"
+	resolvedByFile = "/run/systemd/resolve/resolv.conf"
+)
+
+// Bounds of the forwarder.
+const (
+	dnsQueries  = 1024 // at a time
+	dnsQueriesA = 64   // of one container
+	dnsWait     = 2 * time.Second
+	dnsStream   = 10 * time.Second // life of a connection
+	dnsMessage  = 64 << 10
+)
+
+// resolver is what a resolv.conf says.
+type resolver struct {
+	servers []netip.Addr
+	rest    []string // the lines that are of use to containers as well
+}
+
+func readResolver(file string) (r resolver) {
+	b, _ := os.ReadFile(file)
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		switch f[0] {
+		case "nameserver":
+			if a, err := netip.ParseAddr(f[1]); err == nil && len(r.servers) < 3 {
+				r.servers = append(r.servers, a)
+			}
+		case "search", "domain", "options":
+			r.rest = append(r.rest, strings.Join(f, " "))
+		}
+	}
+	return r
+}
+
+// resolvConf is a container's resolv.conf. With a way outward it has the host's own
+// servers as far as containers reach them, which go on answering while Cloudlet does not
+// run, and the forwarder, which goes on when the host has moved to other servers.
+func resolvConf(r record) string {
+	if r.Spec.Network == NetworkHost {
+		b, _ := os.ReadFile(resolvFile)
+		return string(b)
+	}
+	if r.Spec.Network == NetworkClosed || !r.Address.IsValid() {
+		return "" // there is nobody to ask
+	}
+	host := readResolver(resolvFile)
+	if !slices.ContainsFunc(host.servers, reachable) {
+		host.servers = readResolver(resolvedByFile).servers
+	}
+	lines := host.rest
+	for _, a := range host.servers[:min(2, len(host.servers))] {
+		if reachable(a) {
+			lines = append(lines, "nameserver "+a.String())
+		}
+	}
+	forwarder := gateway(netip.PrefixFrom(r.Address, rangeBits))
+	return strings.Join(append(lines, "nameserver "+forwarder.String()), "\n") + "\n"
+}
+
+// hosts is a container's /etc/hosts.
+func hosts(r record) string {
+	own := relayHost
+	if r.Address.IsValid() {
+		own = r.Address.String()
+	}
+	return "127.0.0.1 localhost\n" + own + " " + r.Spec.Handle + "\n::1 localhost ip6-localhost\n"
+}
+
+// reachable tells if containers get to a server: they speak IPv4 only, and have no way to
+// addresses of the host itself or of its nearest surroundings.
+func reachable(a netip.Addr) bool {
+	if !a.Is4() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() {
+		return false
+	}
+	own, err := net.InterfaceAddrs()
+	return err == nil && !slices.ContainsFunc(own, func(o net.Addr) bool {
+		n, ok := o.(*net.IPNet)
+		return ok && n.IP.Equal(a.AsSlice())
+	})
+}
+
+// forwarder answers on the gateway's address what containers want to know, by asking
+// the servers that the host has at that moment.
+type forwarder struct {
+	within netip.Prefix // of those who may ask
+	log    *slog.Logger
+	udp    net.PacketConn
+	tcp    net.Listener
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+
+	mu     sync.Mutex
+	asking map[netip.Addr]int
+	total  int
+}
+
+// serveDNS starts the forwarder of a range of addresses. Where its port is taken, whoever
+// has it answers.
+func serveDNS(within netip.Prefix, log *slog.Logger) *forwarder {
+	f := &forwarder{within: within, log: log, asking: map[netip.Addr]int{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	f.cancel = cancel
+	addr := netip.AddrPortFrom(gateway(within), 53).String()
+	var err1, err2 error
+	if f.udp, err1 = net.ListenPacket("udp4", addr); err1 == nil {
+		f.work.Go(func() { f.serveUDP(ctx) })
+	}
+	if f.tcp, err2 = net.Listen("tcp4", addr); err2 == nil {
+		f.work.Go(func() { f.serveTCP(ctx) })
+	}
+	if err := errors.Join(err1, err2); err != nil {
+		log.Warn("names are not answered by Cloudlet", "err", err)
+	}
+	return f
+}
+
+func (f *forwarder) close() {
+	f.cancel()
+	if f.udp != nil {
+		f.udp.Close()
+	}
+	if f.tcp != nil {
+		f.tcp.Close()
+	}
+	f.work.Wait()
+}
+
+// admit counts a question, unless there are too many.
+func (f *forwarder) admit(who net.Addr) (done func(), ok bool) {
+	ap, err := netip.ParseAddrPort(who.String())
+	if err != nil || !f.within.Contains(ap.Addr()) {
+		return nil, false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.total >= dnsQueries || f.asking[ap.Addr()] >= dnsQueriesA {
+		return nil, false
+	}
+	f.total++
+	f.asking[ap.Addr()]++
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.total--
+		if f.asking[ap.Addr()]--; f.asking[ap.Addr()] == 0 {
+			delete(f.asking, ap.Addr())
+		}
+	}, true
+}
+
+func (f *forwarder) serveUDP(ctx context.Context) {
+	b := make([]byte, dnsMessage)
+	for {
+		n, who, err := f.udp.ReadFrom(b)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil || n < 12 { // the length of a header
+			continue
+		}
+		if done, ok := f.admit(who); ok {
+			question := slices.Clone(b[:n])
+			f.work.Go(func() {
+				defer done()
+				if answer := askServers(ctx, question); answer != nil {
+					f.udp.WriteTo(answer, who) //nolint:errcheck // who asks repeats it
+				}
+			})
+		}
+	}
+}
+
+// askServers asks the host's servers in turn. Nobody's answer is nil.
+func askServers(ctx context.Context, question []byte) []byte {
+	for _, server := range readResolver(resolvFile).servers {
+		if answer := askOne(ctx, server, question); answer != nil {
+			return answer
+		}
+	}
+	return nil
+}
+
+func askOne(ctx context.Context, server netip.Addr, question []byte) []byte {
+	c, err := dialServer(ctx, "udp", server)
+	if err != nil {
+		return nil
+	}
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { c.Close() })()
+	c.SetDeadline(time.Now().Add(dnsWait))
+	if _, err := c.Write(question); err != nil {
+		return nil
+	}
+	b := make([]byte, dnsMessage)
+	for {
+		n, err := c.Read(b)
+		if err != nil {
+			return nil
+		}
+		if n >= 12 && b[0] == question[0] && b[1] == question[1] {
+			return b[:n]
+		}
+	}
+}
+
+func dialServer(ctx context.Context, network string, server netip.Addr) (net.Conn, error) {
+	d := net.Dialer{Timeout: dnsWait}
+	return d.DialContext(ctx, network, netip.AddrPortFrom(server, 53).String())
+}
+
+func (f *forwarder) serveTCP(ctx context.Context) {
+	for {
+		c, err := f.tcp.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			time.Sleep(dnsWait / 20) // out of descriptors
+			continue
+		}
+		done, ok := f.admit(c.RemoteAddr())
+		if !ok {
+			c.Close()
+			continue
+		}
+		f.work.Go(func() {
+			defer done()
+			defer c.Close()
+			stream(ctx, c)
+		})
+	}
+}
+
+// stream connects a container with the first server that takes connections.
+func stream(ctx context.Context, c net.Conn) {
+	for _, server := range readResolver(resolvFile).servers {
+		s, err := dialServer(ctx, "tcp", server)
+		if err != nil {
+			continue
+		}
+		defer s.Close()
+		defer context.AfterFunc(ctx, func() { s.Close(); c.Close() })()
+		end := time.Now().Add(dnsStream)
+		s.SetDeadline(end)
+		c.SetDeadline(end)
+		go func() {
+			io.Copy(s, c)
+			s.(*net.TCPConn).CloseWrite()
+		}()
+		io.Copy(c, s)
+		return
+	}
+}

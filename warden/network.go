@@ -1,0 +1,163 @@
+package warden
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"strconv"
+)
+
+// relayHost is where the supervisor's relay listens, and apps at level process.
+const relayHost = "127.0.0.1"
+
+// rangeBits is the length of a pool's range of addresses, which holds as many containers
+// as there are ports for them.
+const rangeBits = 20
+
+// useNetwork has containers get addresses of their own, where that works.
+func (p *Pool) useNetwork() {
+	switch p.iso.Level {
+	case Process:
+		p.iso.Outward = true // by the host's network
+		return
+	case Rootless:
+		p.withoutNetwork("only root may make links")
+		return
+	}
+	n, err := openNetwork(p.cfg.Dir, p.log)
+	if err != nil {
+		p.withoutNetwork(err.Error())
+		return
+	}
+	p.net, p.iso.Outward = n, true
+}
+
+func (p *Pool) withoutNetwork(why string) {
+	p.iso.Reasons = append(p.iso.Reasons, "applications are reached through Cloudlet and have no network outward: "+why)
+}
+
+// sweepNetwork removes what an earlier pool has left and no container needs.
+func (p *Pool) sweepNetwork() error {
+	if p.net == nil && len(p.containers) == 0 {
+		return removeNetwork(p.cfg.Dir)
+	}
+	if p.net == nil {
+		return nil
+	}
+	var keep []record
+	for _, c := range p.containers {
+		if c.rec.Address.IsValid() {
+			keep = append(keep, c.rec)
+		}
+	}
+	return p.net.sweep(keep)
+}
+
+// closeNetwork lets go of the network, which stays for the containers that are left.
+func (p *Pool) closeNetwork() error {
+	if p.net != nil {
+		p.net.close()
+	}
+	if len(p.List()) > 0 {
+		return nil
+	}
+	return removeNetwork(p.cfg.Dir)
+}
+
+// takeAddress sets the address of a container on its way, if it is to have one.
+func (m *making) takeAddress() error {
+	if m.p.net == nil || m.rec.Spec.Network == NetworkHost {
+		return nil
+	}
+	m.p.mu.Lock()
+	defer m.p.mu.Unlock()
+	n, err := m.p.net.numbers.take(func(int) bool { return true })
+	if err != nil {
+		return err
+	}
+	m.rec.Address = nth(m.p.net.prefix, n)
+	return nil
+}
+
+// useAddress marks the address of a container that was found again.
+func (p *Pool) useAddress(a netip.Addr) {
+	if p.net != nil && p.net.prefix.Contains(a) {
+		p.net.numbers.use(number(p.net.prefix, a))
+	}
+}
+
+// freeAddress gives an address back.
+func (p *Pool) freeAddress(a netip.Addr) {
+	if p.net != nil && p.net.prefix.Contains(a) {
+		p.net.numbers.free(number(p.net.prefix, a))
+	}
+}
+
+// nth gives an address by its number in a range, or beyond it.
+func nth(p netip.Prefix, n int) netip.Addr {
+	b := p.Masked().Addr().As4()
+	binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])+uint32(n))
+	return netip.AddrFrom4(b)
+}
+
+// number is the other way round.
+func number(p netip.Prefix, a netip.Addr) int {
+	first, b := p.Masked().Addr().As4(), a.As4()
+	return int(binary.BigEndian.Uint32(b[:]) - binary.BigEndian.Uint32(first[:]))
+}
+
+// gateway is the first address of a range.
+func gateway(p netip.Prefix) netip.Addr { return nth(p, 1) }
+
+// connect gives the container its link.
+func (m *making) connect() error {
+	if !m.rec.Address.IsValid() {
+		return nil
+	}
+	return m.p.net.connect(m.rec)
+}
+
+// disconnect removes a container's link.
+func (p *Pool) disconnect(r record) error {
+	if p.net == nil || !r.Address.IsValid() {
+		return nil
+	}
+	return p.net.disconnect(r)
+}
+
+// traffic gives the bytes that the container has received and sent.
+func (c *Container) traffic() (received, sent int64) {
+	if c.p.net == nil || !c.rec.Address.IsValid() {
+		return 0, 0
+	}
+	return c.p.net.traffic(c.rec)
+}
+
+// shape holds a new bandwidth.
+func (c *Container) shape(b Bandwidth) error {
+	if c.p.net == nil || !c.rec.Address.IsValid() {
+		return nil
+	}
+	err := c.p.net.limit(c.rec, b)
+	select {
+	case <-c.done:
+		return nil // there is nothing left to limit
+	default:
+		return c.err(err)
+	}
+}
+
+// Addrs are the addresses, host:port, at which the container's port may be reached from
+// this machine, the best first: its own, and 127.0.0.1 with a relay behind it, which
+// alone reaches apps that listen on 127.0.0.1 inside. It is empty without a port.
+func (c *Container) Addrs() []string {
+	if c.rec.Port == 0 {
+		return nil
+	}
+	port := strconv.Itoa(c.rec.Port)
+	relay := net.JoinHostPort(relayHost, port)
+	if !c.rec.Address.IsValid() {
+		return []string{relay}
+	}
+	return []string{net.JoinHostPort(c.rec.Address.String(), port), relay}
+}
