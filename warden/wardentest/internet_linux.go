@@ -77,6 +77,7 @@ type datagrams struct {
 func newInternet(s *suite) *internet {
 	n := &internet{suite: s, seen: &datagrams{}}
 	s.must(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+	s.must(os.WriteFile(forwardFile, []byte("0"), 0)) // which it may have from the real host
 	n.resolver("nameserver " + dnsAddr)
 	n.inside(netns.None(), func() (err error) {
 		n.ns, err = netns.New()

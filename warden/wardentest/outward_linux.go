@@ -1,7 +1,6 @@
 package wardentest
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -200,7 +199,7 @@ func (n *internet) gateway(c *warden.Container) net.IP {
 func testNeighbours(n *internet) {
 	p, q := n.networkPool(warden.Config{}), n.networkPoolOf("other")
 	one, two, three := n.server(p, "echo", "0.0.0.0"), n.server(p, "echo", "0.0.0.0"), n.server(q, "echo", "0.0.0.0")
-	if own(one) == own(two) || bytes.Equal(n.gateway(one), n.gateway(three)) {
+	if own(one) == own(two) || n.gateway(one).Equal(n.gateway(three)) {
 		n.Errorf("addresses %s, %s, %s", own(one), own(two), own(three))
 	}
 	for _, other := range []*warden.Container{two, three} {
