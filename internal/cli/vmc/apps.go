@@ -63,7 +63,7 @@ func (s *session) names(ctx context.Context, args []string) ([]string, error) {
 		return []string{s.opts.name}, nil
 	}
 	folder := s.workingFolder()
-	p, err := s.project(ctx, folder)
+	p, err := s.project(ctx, folder, "")
 	if err != nil {
 		return nil, err
 	}

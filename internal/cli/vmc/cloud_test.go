@@ -114,6 +114,10 @@ func (c *cloud) routes() http.Handler {
 	mux.HandleFunc("GET /apps/{app}/instances/{instance}/files/{path}", c.withApp(c.getFile))
 	mux.HandleFunc("GET /apps/{app}/staging_log", c.stagingLog)
 	mux.HandleFunc("POST /resources", c.matchResources)
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { // as v1 knows nothing of other routes
+		w.WriteHeader(http.StatusNotFound)
+		io.WriteString(w, " ")
+	})
 	mux.HandleFunc("GET /info/services", func(w http.ResponseWriter, _ *http.Request) { answer(w, c.offered) })
 	mux.HandleFunc("GET /services", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, slices.AppendSeq([]api.Service{}, maps.Values(c.services)))
@@ -209,10 +213,8 @@ func (c *cloud) login(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *cloud) listApps(w http.ResponseWriter, _ *http.Request) {
-	list := []*api.App{}
-	for _, a := range c.apps {
-		list = append(list, a)
-	}
+	list := slices.AppendSeq([]*api.App{}, maps.Values(c.apps))
+	slices.SortFunc(list, func(a, b *api.App) int { return strings.Compare(a.Name, b.Name) })
 	answer(w, list)
 }
 

@@ -194,12 +194,20 @@ func (s *session) commandHelp() error {
 		s.say("\n  %s", g)
 		for _, c := range commandTable {
 			if c.group == g && !c.hidden {
-				s.say("    %-46s %s", c.names[0]+" "+shorten(c.usage, 34), c.about)
+				usage := c.names[0] + " " + shorten(c.usage, 34)
+				if len(usage) > helpColumn {
+					s.say("    %s", usage)
+					usage = ""
+				}
+				s.say("    %-*s %s", helpColumn, usage, c.about)
 			}
 		}
 	}
 	return nil
 }
+
+// helpColumn is how wide the usages are in the help.
+const helpColumn = 46
 
 // shorten cuts a usage behind its arguments where it is too long for a column.
 func shorten(usage string, width int) string {

@@ -6,6 +6,14 @@ import (
 	"slices"
 )
 
+// onlyHere explains what other clouds of v1 lack.
+func onlyHere(err error, lacks, hint string) error {
+	if !noSuchRoute(err) {
+		return err
+	}
+	return &problem{text: "Error: this cloud " + lacks, hint: hint, cause: err}
+}
+
 // Commands of the original that cannot do their work here say why, and what to do instead.
 
 // tunnelCommand checks what can be checked, so that a wrong name is told first.

@@ -2,9 +2,7 @@ package vmc
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -38,7 +36,7 @@ func eventsCommand(ctx context.Context, s *session, args []string) error {
 	}
 	events, more, err := pages(ctx, c, name, s.opts.before, wanted)
 	if err != nil {
-		return explainNoEvents(err)
+		return onlyHere(err, "keeps no events", "Only Cloudlet does.")
 	}
 	if s.opts.json {
 		return s.printJSON(events)
@@ -66,15 +64,6 @@ func pages(ctx context.Context, c *api.Client, name string, before uint64, wante
 		before = page[len(page)-1].ID
 	}
 	return events, len(events) > 0, nil
-}
-
-// explainNoEvents tells of a cloud that keeps none: other clouds have no such route.
-func explainNoEvents(err error) error {
-	var f *api.Fault
-	if errors.As(err, &f) && f.Status == http.StatusNotFound && f.Code == 0 {
-		return &problem{text: "Error: this cloud keeps no events", hint: "Only Cloudlet does.", cause: err}
-	}
-	return err
 }
 
 func eventRows(events []api.Event, named bool) [][]string {

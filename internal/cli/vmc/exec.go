@@ -29,10 +29,8 @@ func execCommand(ctx context.Context, s *session, args []string) error {
 	}
 	exit, err := run(ctx, c, app.Name, instance[0], api.ExecRequest{Args: args[1:]})
 	switch {
-	case noSuchRoute(err):
-		return &problem{text: "Error: this cloud runs no commands in instances", hint: "Only Cloudlet does.", cause: err}
 	case err != nil:
-		return explainStopped(err, app)
+		return explainStopped(onlyHere(err, "runs no commands in instances", "Only Cloudlet does."), app)
 	case exit.Status != 0:
 		return exitStatus(exit.Status)
 	}

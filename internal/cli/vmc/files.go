@@ -3,8 +3,10 @@ package vmc
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
+	"unicode/utf8"
 
 	"cloudlet/controller/api"
 )
@@ -24,7 +26,7 @@ func filesCommand(ctx context.Context, s *session, args []string) error {
 		return err
 	}
 	for _, instance := range instances {
-		if s.opts.all {
+		if s.opts.all && !s.opts.json {
 			s.say("====> [%s: %s] <====\n", instance, path)
 		}
 		if err := s.copyFile(ctx, c, app, instance, path); err != nil {
@@ -47,6 +49,9 @@ func (s *session) copyFile(ctx context.Context, c *api.Client, app api.App, inst
 		return err
 	}
 	defer rc.Close()
+	if s.opts.json {
+		return s.printFile(rc, instance, path)
+	}
 	r := bufio.NewReader(rc)
 	if s.opts.prefix {
 		return s.prefixed(r, instance, path)
@@ -59,6 +64,38 @@ func (s *session) copyFile(ctx context.Context, c *api.Client, app api.App, inst
 		s.say("")
 	}
 	return nil
+}
+
+// maxInJSON bounds a file that is printed as JSON, in bytes.
+const maxInJSON = 64 << 20
+
+// instanceFile is a file of an instance, or the listing of a folder, as JSON.
+type instanceFile struct {
+	Instance string  `json:"instance"`
+	Path     string  `json:"path"`
+	Text     *string `json:"text,omitempty"`
+	Base64   []byte  `json:"base64,omitempty"` // of what is no text
+}
+
+// printFile prints a file as one line of JSON.
+func (s *session) printFile(r io.Reader, instance, path string) error {
+	data, err := io.ReadAll(io.LimitReader(r, maxInJSON+1))
+	if err != nil {
+		return err
+	}
+	if len(data) > maxInJSON {
+		return fail("Print it without --json.", "%s has more than %s", path, size(maxInJSON, 0))
+	}
+	f := instanceFile{Instance: instance, Path: path}
+	if text := string(data); utf8.ValidString(text) {
+		f.Text = &text
+	} else {
+		f.Base64 = data
+	}
+	s.printed = true
+	enc := json.NewEncoder(s.results)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(f)
 }
 
 // lastByte remembers how what it passes on ends.

@@ -116,6 +116,9 @@ func (s *session) showLog(rc io.ReadCloser, instance, path string) (bool, error)
 		}
 		return false, err
 	}
+	if s.opts.json {
+		return true, s.printFile(r, instance, path)
+	}
 	if s.opts.prefix {
 		return true, s.prefixed(r, instance, path)
 	}

@@ -20,11 +20,12 @@ type project struct {
 }
 
 // project reads the manifest that -m names, or that lies in the folder or above it; nil
-// if there is none. From then on its target is the target.
-func (s *session) project(ctx context.Context, from string) (*project, error) {
+// if there is none. From then on its target is the target. A lone app of the folder may
+// be given another name, and its symbols follow.
+func (s *session) project(ctx context.Context, folder, name string) (*project, error) {
 	file := s.path(s.opts.manifest)
 	if s.opts.manifest == "" {
-		if file = manifest.Find(from); file == "" {
+		if file = manifest.Find(folder); file == "" {
 			return nil, nil
 		}
 	}
@@ -42,15 +43,27 @@ func (s *session) project(ctx context.Context, from string) (*project, error) {
 	if err != nil {
 		return nil, err
 	}
+	p, err := projectOf(m, symbols)
+	if err != nil || name == "" {
+		return p, err
+	}
+	if list := p.about(folder); len(list) != 1 || list[0].name == name {
+		return p, nil
+	}
+	symbols["name"] = name
+	return projectOf(m, symbols)
+}
+
+func projectOf(m *manifest.Manifest, symbols map[string]string) (*project, error) {
 	apps, err := m.Apps(symbols)
 	if err != nil {
-		return nil, badManifest(file, err)
+		return nil, badManifest(m.File, err)
 	}
 	p := &project{file: m.File}
 	for _, a := range apps {
 		path, err := m.Locate(a.Path)
 		if err != nil {
-			return nil, badManifest(file, err)
+			return nil, badManifest(m.File, err)
 		}
 		p.apps = append(p.apps, specOf(a, path))
 	}
@@ -138,7 +151,7 @@ func (s *session) specs(ctx context.Context, args []string) ([]spec, error) {
 		name = args[0]
 	}
 	folder := s.workingFolder()
-	p, err := s.project(ctx, folder)
+	p, err := s.project(ctx, folder, name)
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -68,7 +67,7 @@ func noServicesHint(target string) string {
 // systemServices are what the target offers; it may be too small to have any.
 func systemServices(ctx context.Context, c *api.Client) (api.SystemServices, error) {
 	offered, err := c.SystemServices(ctx)
-	if isMissingRoute(err) {
+	if noSuchRoute(err) {
 		return api.SystemServices{}, nil
 	}
 	return offered, err
@@ -77,18 +76,11 @@ func systemServices(ctx context.Context, c *api.Client) (api.SystemServices, err
 // provisioned are the user's service instances, by name.
 func provisioned(ctx context.Context, c *api.Client) ([]api.Service, error) {
 	mine, err := c.Services(ctx)
-	if isMissingRoute(err) {
+	if noSuchRoute(err) {
 		return []api.Service{}, nil
 	}
 	slices.SortFunc(mine, func(a, b api.Service) int { return strings.Compare(a.Name, b.Name) })
 	return mine, err
-}
-
-// isMissingRoute tells that the target does not know what was asked of it, rather than
-// that something is not there.
-func isMissingRoute(err error) bool {
-	var f *api.Fault
-	return errors.As(err, &f) && f.Status == http.StatusNotFound && f.Code == 0
 }
 
 // sortedServices are all versions of what is offered, by name and version.

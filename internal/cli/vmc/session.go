@@ -185,7 +185,7 @@ type outcome struct {
 
 // printOutcome ends --json of a command that has printed none of its own.
 func (s *session) printOutcome(ctx context.Context, command string) error {
-	out := outcome{Command: command, Done: slices.Concat([]string{}, s.done)}
+	out := outcome{Command: command, Done: append([]string{}, s.done...)}
 	for _, name := range s.about {
 		app, err := s.cloud.App(ctx, name)
 		if errors.Is(err, api.AppNotFound) {

@@ -131,7 +131,7 @@ func inviteCommand(ctx context.Context, s *session, args []string) error {
 	}
 	i, err := c.Invite(ctx, email)
 	if err != nil {
-		return err
+		return onlyHere(err, "has no invitations", "An administrator registers others with `vmc add-user`.")
 	}
 	if s.opts.json {
 		return s.printJSON(i)
@@ -156,7 +156,7 @@ func quotaCommand(ctx context.Context, s *session, args []string) error {
 	}
 	q, err := c.Quota(ctx, email)
 	if err != nil {
-		return err
+		return onlyHere(err, "has no quotas of single accounts", "`vmc info` shows what you may use.")
 	}
 	if len(args) > 0 {
 		if err := setLimits(&q.Own, args); err != nil {
