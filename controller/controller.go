@@ -6,7 +6,7 @@
 // dea.<id>.start, dea.stop, dea.update and droplet.updated; hears dea.advertise, and as
 // the queue group cc droplet.exited and the health manager's requests; answers
 // cloudcontroller.bulk.credentials; tells each request, without its body, on
-// vcap.cc.events. Files and log lines it has from the DEAs over HTTP. Service gateways register over HTTP, and are asked over HTTP.
+// vcap.cc.events. Files, log lines and what runs in instances by hand pass between DEAs and clients. Service gateways register over HTTP, and are asked over HTTP.
 // State: apps, users, services and their bindings in the store. In memory only what can be lost: the pool of DEAs
 // as they advertise, and the staging runs under way.
 // Source: the v1 cloud_controller; the order of a change follows it step by step.

@@ -202,6 +202,7 @@ func TestGoldenAdditions(t *testing.T) {
 	s.call("open invitations", root, "GET", "/invitations", "")
 	s.call("withdraw none", root, "DELETE", "/invitations/none", "")
 	s.call("nothing is being staged", alice, "GET", "/apps/hello/staging_log", "")
+	s.call("nothing runs in a stopped app", alice, "GET", "/apps/hello/instances/0/exec", "")
 	s.call("nothing has logs", alice, "GET", "/apps/hello/logs?lines=5", "")
 	s.call("too many lines", alice, "GET", "/apps/hello/logs?lines=10001", "")
 	s.call("numbers are for administrators", alice, "GET", "/metrics", "")

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -30,16 +29,9 @@ func (c *Controller) files(e echo.Context) error {
 	if !app.Started {
 		return api.AppStopped.Because("start it first: vmc start %s", app.Name)
 	}
-	q := bus.FindDroplet{Droplet: bus.AppNumber(app.ID), Instances: []string{id}, InstanceIDs: []string{id}}
-	if indexText.MatchString(id) {
-		index, err := strconv.Atoi(id)
-		if err != nil || index >= app.Instances {
-			return api.InstanceNotFound.With(id).Because("%s has %d instance(s), counted from 0", app.Name, app.Instances)
-		}
-		q = bus.FindDroplet{
-			Droplet: bus.AppNumber(app.ID), Version: app.Version(), Indices: []int{index},
-			States: []bus.State{bus.Starting, bus.Running, bus.Crashed},
-		}
+	q, err := instanceQuery(&app, id, bus.Starting, bus.Running, bus.Crashed)
+	if err != nil {
+		return err
 	}
 	found := bus.DEAFindDroplet.Gather(e.Request().Context(), c.conn, q, 1, c.cfg.Gather)
 	if len(found) == 0 {

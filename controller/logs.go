@@ -162,6 +162,7 @@ func (c *Controller) logLines(e echo.Context) error {
 	}()
 	defer func() { cancel(); <-done }()
 	e.Response().Header().Set("X-Accel-Buffering", "no") // proxies of others
+	e.Response().WriteHeader(http.StatusOK)
 	f.write(ctx, e.Response(), done)
 	return nil
 }

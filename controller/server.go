@@ -71,6 +71,7 @@ func (c *Controller) routes() http.Handler {
 	e.PUT("/apps/:name/update", c.replaceInstances)
 	get("/apps/:name/instances/:id/files", c.files)
 	get("/apps/:name/instances/:id/files/*", c.files)
+	get("/apps/:name/instances/:id/exec", c.exec)
 	get("/apps/:name/staging_log", c.stagingLog)
 	get("/apps/:name/logs", c.logLines)
 	get("/apps/:name/events", c.appEvents)

@@ -2,6 +2,7 @@ package controller_test
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -17,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/coder/websocket"
 
 	"cloudlet/bus"
 	"cloudlet/controller"
@@ -201,6 +204,223 @@ func TestLogsOfALife(t *testing.T) {
 			t.Errorf("the end: %q", got)
 		}
 	})
+}
+
+// running is withDEA with one instance of it running.
+func running(t *testing.T, level warden.Level, script string) *real {
+	t.Helper()
+	r := withDEA(t, level, script)
+	r.ok(alice, "PUT", "/apps/hello", `{"state":"STARTED"}`)
+	r.home(0)
+	return r
+}
+
+// exec runs a command of alice and gives its output and how it ended.
+func (r *real) exec(req api.ExecRequest, input string) (out, errs string, exit api.ExecExit) {
+	r.t.Helper()
+	var o, e bytes.Buffer
+	exit, err := r.api.Exec(r.t.Context(), "hello", "0", req, api.ExecStreams{Stdin: strings.NewReader(input), Stdout: &o, Stderr: &e})
+	if err != nil {
+		r.t.Fatalf("%v; it said %q and %q", err, &o, &e)
+	}
+	return o.String(), e.String(), exit
+}
+
+func TestExec(t *testing.T) {
+	levels(t, func(t *testing.T, level warden.Level) {
+		r := running(t, level, "exec sleep 1000")
+		out, errs, exit := r.exec(api.ExecRequest{Args: []string{"sh", "-c", `cat; echo odd >&2; echo $A $PORT; exit 4`}, Env: map[string]string{"A": "a b"}}, "hello\n")
+		if port := fmt.Sprint(r.pool.List()[0].Port()); out != "hello\na b "+port+"\n" || errs != "odd\n" || exit != (api.ExecExit{Status: 4, Reason: "exited with status 4"}) {
+			t.Errorf("%q, %q, %+v", out, errs, exit)
+		}
+		out, _, exit = r.exec(api.ExecRequest{}, "pwd; [ $HOME/app = $PWD ] && exit 5\n") // a shell
+		if !strings.HasSuffix(out, "/app\n") || exit.Status != 5 {
+			t.Errorf("a shell: %q, %+v", out, exit)
+		}
+		big := strings.Repeat("0123456789abcde\n", 1<<16) // 1 MiB
+		if out, _, _ := r.exec(api.ExecRequest{Args: []string{"cat"}}, big); out != big {
+			t.Errorf("%d bytes of %d came back", len(out), len(big))
+		}
+		if _, _, exit := r.exec(api.ExecRequest{Args: []string{"sh", "-c", "kill -9 $$"}}, ""); exit.Signal != 9 || exit.Status != 137 {
+			t.Errorf("a signal: %+v", exit)
+		}
+		if _, err := r.api.Exec(t.Context(), "hello", "0", api.ExecRequest{Args: []string{"no-such-program"}}, api.ExecStreams{}); err == nil || err.Error() != "no-such-program: no such program in PATH" {
+			t.Errorf("no such program: %v", err)
+		}
+		r.expectEvents("instance 0, sh", "instance 0, a shell", "instance 0, cat", "instance 0, sh", "instance 0, no-such-program")
+	})
+}
+
+// expectEvents compares the details of the commands that were run.
+func (r *real) expectEvents(want ...string) {
+	r.t.Helper()
+	events, err := r.api.Events(r.t.Context(), "hello", 0, 100)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var got []string
+	for _, e := range slices.Backward(events) {
+		if e.Action == "app.exec" && e.Actor == alice {
+			got = append(got, e.Detail)
+		}
+	}
+	if !slices.Equal(got, want) {
+		r.t.Errorf("events: %q, want %q", got, want)
+	}
+}
+
+func TestExecOnATerminal(t *testing.T) {
+	r := running(t, "", "exec sleep 1000")
+	keys, typist := io.Pipe()
+	shown, screen := io.Pipe()
+	resize, signals := make(chan api.TerminalSize), make(chan string)
+	ended := make(chan error, 1)
+	go func() {
+		req := api.ExecRequest{Args: []string{"sh", "-c", `trap got=yes USR1; echo $TERM; stty size
+			until [ "$(stty size)" = "40 100" ]; do sleep 0.02; done; echo resized
+			until [ "$got" ]; do sleep 0.02; done; echo signalled
+			while read a; do echo "<$a>"; done; exit 6`}, TTY: true, Rows: 30, Cols: 90}
+		exit, err := r.api.Exec(t.Context(), "hello", "0", req, api.ExecStreams{Stdin: keys, Stdout: screen, Resize: resize, Signals: signals})
+		if err == nil && exit.Status != 6 {
+			err = fmt.Errorf("%+v", exit)
+		}
+		ended <- err
+		screen.Close()
+	}()
+	in := bufio.NewReader(shown)
+	shows := func(want string) {
+		t.Helper()
+		for {
+			line, err := in.ReadString('\n')
+			if err != nil {
+				t.Fatalf("%v instead of %q", err, want)
+			}
+			if strings.TrimSpace(line) == want {
+				return
+			}
+		}
+	}
+	shows("xterm")
+	shows("30 90")
+	resize <- api.TerminalSize{Rows: 40, Cols: 100}
+	shows("resized")
+	signals <- "USR1"
+	shows("signalled")
+	fmt.Fprintln(typist, "one")
+	shows("<one>")
+	typist.Close()
+	io.Copy(io.Discard, in) //nolint:errcheck // to the end
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// A command ends with its client, with its whole session, and with its instance.
+func TestExecEnds(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("needs /proc")
+	}
+	r := running(t, "", "exec sleep 1000")
+	mark := fmt.Sprintf("86400.%09d", time.Now().Nanosecond())
+	lives := func(want int) error {
+		files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		n := 0
+		for _, f := range files {
+			if b, err := os.ReadFile(f); err == nil && string(b) == "sleep\x00"+mark+"\x00" {
+				n++
+			}
+		}
+		return errors.Join(err, testkit.Equal(n, want))
+	}
+	exec := func(ctx context.Context) <-chan error {
+		ended, began := make(chan error, 1), make(chan struct{})
+		go func() {
+			req := api.ExecRequest{Args: []string{"sh", "-c", "sleep " + mark + " & sleep " + mark + "; echo"}}
+			_, err := r.api.Exec(ctx, "hello", "0", req, api.ExecStreams{Started: func() { close(began) }})
+			ended <- err
+		}()
+		select {
+		case <-began:
+		case err := <-ended:
+			ended <- err
+		}
+		return ended
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	all := []<-chan error{}
+	for range 8 {
+		all = append(all, exec(ctx))
+	}
+	testkit.Eventually(t, func() error { return lives(16) })
+	if err := <-exec(ctx); err == nil || !strings.Contains(err.Error(), "8 commands run") {
+		t.Errorf("one too many: %v", err)
+	}
+	cancel()
+	for _, ended := range all {
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("a client that leaves: %v", err)
+		}
+	}
+	testkit.Eventually(t, func() error { return lives(0) })
+	var ended <-chan error
+	testkit.Eventually(t, func() error { // the DEA counts those that have ended for a moment longer
+		ended = exec(t.Context())
+		select {
+		case err := <-ended:
+			return err
+		default:
+			return nil
+		}
+	})
+	testkit.Eventually(t, func() error { return lives(2) })
+	r.ok(alice, "PUT", "/apps/hello", `{"state":"STOPPED"}`)
+	if err := <-ended; err != nil && err.Error() != "the instance has ended" {
+		t.Errorf("an instance that ends: %v", err)
+	}
+	if err := lives(0); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestExecRefuses(t *testing.T) {
+	r := running(t, "", "exec sleep 1000")
+	upgrade := []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="}
+	for _, tc := range []struct {
+		who, path string
+		header    []string
+		status    int
+		text      string
+	}{
+		{alice, "/apps/hello/instances/0/exec", nil, 400, "websockets"},
+		{alice, "/apps/hello/instances/0/exec", append([]string{"Origin", "http://hello.localhost"}, upgrade...), 403, "another site"},
+		{alice, "/apps/hello/instances/1/exec", upgrade, 400, "304"},
+		{alice, "/apps/hello/instances/0123456789abcdef/exec", upgrade, 400, "304"},
+		{alice, "/apps/other/instances/0/exec", upgrade, 404, "301"},
+		{bob, "/apps/hello/instances/0/exec", upgrade, 404, "301"},
+		{"", "/apps/hello/instances/0/exec", upgrade, 403, "200"},
+	} {
+		if a := r.do(tc.who, "GET", tc.path, "", tc.header...); a.status != tc.status || !strings.Contains(a.body, tc.text) {
+			t.Errorf("%s of %q %v: %+v", tc.path, tc.who, tc.header, a)
+		}
+	}
+	uri := strings.Replace(r.ctl.URL(), "http:", "ws:", 1) + "/apps/hello/instances/0/exec"
+	for first, want := range map[string]string{
+		`{`: "JSON", `"x"`: "JSON", `{"args":["a\u0000"]}`: "zero byte", `{"args":[""]}`: "empty", `{"env":{"":"x"}}`: "variable", strings.Repeat("x", 70_000): "",
+	} {
+		ws, _, err := websocket.Dial(t.Context(), uri, &websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {r.tokens[alice]}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ws.Write(t.Context(), websocket.MessageText, []byte(first)); err != nil {
+			t.Fatal(err)
+		}
+		_, answer, err := ws.Read(t.Context())
+		if want == "" && err == nil || want != "" && !strings.Contains(string(answer), want) {
+			t.Errorf("%.20s: %s, %v", first, answer, err)
+		}
+		ws.CloseNow() //nolint:errcheck // all was said
+	}
 }
 
 func words(lines []string) string { return strings.Join(lines, ",") }

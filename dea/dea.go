@@ -4,8 +4,8 @@
 // Protocol: hears dea.discover, dea.<id>.start, dea.stop, dea.update, dea.find.droplet,
 // dea.status, droplet.status, dea.locate, healthmanager.start and router.start; tells
 // dea.start, dea.advertise, dea.heartbeat, droplet.exited, router.register and
-// router.unregister. Files are served over HTTP as v1's file viewer did, and log lines
-// beside them.
+// router.unregister. Files are served over HTTP as v1's file viewer did; beside them
+// log lines, and what runs in instances by hand.
 // State: the instances, in memory and in applications.json in Config.Dir, written at
 // each change, so that a restarted Cloudlet goes on with what still runs. All of it
 // belongs to the loop; work that takes time runs beside it and hands its outcome in.

@@ -44,7 +44,7 @@ func (d *DEA) adopt(work context.Context, i *instance) {
 	i.Port = i.box.Port()
 	if i.State == bus.Crashed {
 		i.released, i.stopped = true, bus.ReasonCrashed
-		close(d.viewer.show(i).ended)
+		close(d.viewer.show(i, d.environment(i, i.box)).ended)
 		return
 	}
 	d.reserved += i.Limits.Mem

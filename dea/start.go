@@ -142,7 +142,7 @@ func (d *DEA) launched(work context.Context, i *instance, box *warden.Container,
 
 // follow hands the end of the instance's container to the loop.
 func (d *DEA) follow(work context.Context, i *instance) {
-	x := d.viewer.show(i)
+	x := d.viewer.show(i, d.environment(i, i.box))
 	box := i.box
 	d.beside(func() func() {
 		<-box.Done()

@@ -15,8 +15,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
+
+	"cloudlet/warden"
 )
 
 // viewer serves the files of instances: v1's file viewer, with its texts.
@@ -25,6 +28,7 @@ type viewer struct {
 	port           int
 	ip             string
 	user, password string
+	cancel         context.CancelFunc // ends what is being watched, and processes started by hand
 
 	mu       sync.RWMutex
 	exhibits map[string]*exhibit // by staged name
@@ -36,12 +40,18 @@ type exhibit struct {
 	index    int
 	started  time.Time
 	home     string
+	box      *warden.Container
+	env      []string      // as the instance has it
+	sessions atomic.Int32  // processes that were started by hand
 	ended    chan struct{} // closed when nothing is written to its files any more
 }
 
 // show gives an exhibit that the viewer shows from now on.
-func (v *viewer) show(i *instance) *exhibit {
-	x := &exhibit{name: i.Name, id: i.ID, index: i.Index, started: i.StartedAt, home: i.box.Home(), ended: make(chan struct{})}
+func (v *viewer) show(i *instance, env []string) *exhibit {
+	x := &exhibit{
+		name: i.Name, id: i.ID, index: i.Index, started: i.StartedAt, home: i.box.Home(),
+		box: i.box, env: env, ended: make(chan struct{}),
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.exhibits[i.staged()] = x
@@ -66,7 +76,9 @@ func startViewer(ip string, port int, log *slog.Logger) (*viewer, error) {
 		ip: ip, port: l.Addr().(*net.TCPAddr).Port, user: randomID(), password: randomID(),
 		exhibits: map[string]*exhibit{},
 	}
-	v.srv = &http.Server{Handler: v, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
+	ctx, cancel := context.WithCancel(context.Background())
+	v.cancel = cancel
+	v.srv = &http.Server{Handler: v, BaseContext: func(net.Listener) context.Context { return ctx }, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
 	go func() {
 		if err := v.srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			log.Error("file viewer", "err", err)
@@ -84,7 +96,9 @@ func (v *viewer) credentials() []string { return []string{v.user, v.password} }
 func (v *viewer) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if v.srv.Shutdown(ctx) != nil {
+	err := v.srv.Shutdown(ctx)
+	v.cancel()
+	if err != nil {
 		v.srv.Close() //nolint:errcheck // a download that did not end
 	}
 }
@@ -114,6 +128,8 @@ func (v *viewer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		serveFile(w, r, x.home, name)
 	case what == "logs":
 		serveLogs(w, r, x)
+	case what == "exec":
+		serveExec(w, r, x)
 	default:
 		notFound(w)
 	}

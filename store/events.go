@@ -36,6 +36,7 @@ const (
 	AppStaged     Action = "app.staged"
 	StagingFailed Action = "app.staging_failed"
 	AppCrashed    Action = "app.crash"
+	AppExec       Action = "app.exec" // a command run by hand in an instance
 	UserCreated   Action = "user.create"
 	UserUpdated   Action = "user.update"
 	UserDeleted   Action = "user.delete"

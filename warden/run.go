@@ -69,6 +69,9 @@ func (c *Container) Run(ctx context.Context, cmd Command, s Streams) (Exit, erro
 	}
 	c.leads(pid)
 	defer c.follows(pid)
+	if s.Started != nil {
+		s.Started()
+	}
 	pipes.copy(s)
 	control := sync.WaitGroup{}
 	control.Go(func() { pipes.control(ctx, conn, s) })

@@ -114,6 +114,7 @@ type Streams struct {
 	Stdout, Stderr io.Writer
 	Terminal       *Terminal             // what the process is started on; nil for pipes
 	Signals        <-chan syscall.Signal // for the process and its group; may be nil
+	Started        func()                // called once the process runs; may be nil
 }
 
 // Terminal has a process run on a terminal of its own. All output comes on Stdout then,

@@ -36,6 +36,9 @@ type TerminalSize struct {
 	Cols int `json:"cols"`
 }
 
+// ExecFrameMax bounds a message of the client in bytes.
+const ExecFrameMax = 64 << 10
+
 // First bytes of the server's binary messages, which carry output.
 const (
 	ExecStdout = 1
