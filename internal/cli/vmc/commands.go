@@ -119,11 +119,15 @@ func (c *command) usageLine() string {
 	return strings.TrimSpace("Usage: vmc " + c.names[0] + " " + c.usage)
 }
 
+func (c *command) tooFew() error {
+	return &problem{text: fmt.Sprintf("Not enough arguments for [%s]", c.names[0]), hint: c.usageLine()}
+}
+
 // check looks at the number of arguments.
 func (c *command) check(args []string) error {
 	switch {
 	case len(args) < c.min:
-		return &problem{text: fmt.Sprintf("Not enough arguments for [%s]", c.names[0]), hint: c.usageLine()}
+		return c.tooFew()
 	case len(args) > c.max:
 		extra := "'" + strings.Join(args[c.max:], "', '") + "'"
 		return &problem{text: fmt.Sprintf("Too many arguments for [%s]: %s", c.names[0], extra), hint: c.usageLine()}

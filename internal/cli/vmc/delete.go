@@ -10,10 +10,20 @@ import (
 	"cloudlet/controller/api"
 )
 
+// deleteCommand wants a name: a manifest is no reason to delete all that it describes.
 func deleteCommand(ctx context.Context, s *session, args []string) error {
-	if !s.opts.all {
-		return s.forEach(ctx, args, func(name string) error { return s.deleteApp(ctx, name) })
+	switch {
+	case s.opts.all:
+		return s.deleteAll(ctx)
+	case len(args) == 1:
+		return s.deleteApp(ctx, args[0])
+	case s.opts.name != "":
+		return s.deleteApp(ctx, s.opts.name)
 	}
+	return s.running.tooFew()
+}
+
+func (s *session) deleteAll(ctx context.Context) error {
 	c, err := s.login(ctx)
 	if err != nil {
 		return err

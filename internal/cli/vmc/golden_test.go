@@ -98,6 +98,7 @@ unmap hello other.vcap.me
 rename hello hi
 delete hello
 delete hello
+delete
 delete --all
 delete --all --force
 apps`},

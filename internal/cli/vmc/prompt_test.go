@@ -326,6 +326,28 @@ func TestDeleteAsksForServices(t *testing.T) {
 	}
 }
 
+// An app that crashes at its first start is hardly wanted.
+func TestCrashedPushAsks(t *testing.T) {
+	for answer, left := range map[string]int{"": 0, "n": 1} {
+		c := newCloud(t)
+		c.onStart = func(a *api.App) *api.Fault {
+			none := 0
+			a.RunningInstances = &none
+			c.crashed["hello"] = []api.Crash{{Instance: "abc", Since: 5}}
+			return nil
+		}
+		u := c.at(t)
+		u.file("app.js", "x")
+		u.file("manifest.yml", "applications: {.: {name: hello}}")
+		p := newPerson(t, "[Yn]: ", "", "shows all of the logs.\nDelete the application? [Yn]: ", answer)
+		status, out := p.vmc(t.Context(), u, "push")
+		p.done(t)
+		if status != 1 || len(c.apps) != left || strings.HasSuffix(out, "Deleting application [hello]: OK\n") != (left == 0) {
+			t.Errorf("status %d, apps %v\n%s\n%s", status, c.apps, out, p.seen.String())
+		}
+	}
+}
+
 func TestServicesAsk(t *testing.T) {
 	c := newCloud(t)
 	c.sells("mysql", "redis")

@@ -3,6 +3,7 @@ package vmc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -115,6 +116,17 @@ func (s *session) pushNew(ctx context.Context, c *api.Client, sp spec, dir *appd
 			return err
 		}
 	}
+	if err := s.create(ctx, c, sp, kind); err != nil {
+		return err
+	}
+	if err := s.uploadFrom(ctx, c, sp.name, dir, kind.Archive); err != nil || s.opts.noStart {
+		return err
+	}
+	return s.startNew(ctx, c, sp)
+}
+
+// create makes the app and gives it its services, once it is known that there is room.
+func (s *session) create(ctx context.Context, c *api.Client, sp spec, kind appdir.Kind) error {
 	req, err := s.request(c, sp, kind)
 	if err != nil {
 		return err
@@ -138,24 +150,39 @@ func (s *session) pushNew(ctx context.Context, c *api.Client, sp spec, dir *appd
 	if err != nil {
 		return err
 	}
-	if err := s.provide(ctx, c, sp.name, services); err != nil {
-		return err
-	}
-	if err := s.uploadFrom(ctx, c, sp.name, dir, kind.Archive); err != nil || s.opts.noStart {
-		return err
-	}
+	return s.provide(ctx, c, sp.name, services)
+}
+
+// startNew starts what was pushed for the first time.
+func (s *session) startNew(ctx context.Context, c *api.Client, sp spec) error {
 	app, err := c.App(ctx, sp.name)
 	if err != nil {
 		return err
 	}
 	if err := s.start(ctx, c, app, nil); err != nil {
-		return err
+		return s.offerToDelete(ctx, c, app, err)
 	}
 	if len(app.URIs) == 0 && sp.urls == nil {
 		s.say("  It has no URL, and so no port to listen on; for a web application: vmc push %s --url %s",
 			sp.name, defaultURL(sp.name, c.Target))
 	}
 	return nil
+}
+
+// offerToDelete asks what is to become of an app that crashed at its first start.
+func (s *session) offerToDelete(ctx context.Context, c *api.Client, app api.App, err error) error {
+	if !errors.Is(err, errCrashed) || !s.mayAsk() {
+		return err
+	}
+	s.report(ctx, err)
+	sure, err := s.confirm(ctx, "Delete the application?", true)
+	if err == nil && sure {
+		err = s.step(fmt.Sprintf("Deleting application [%s]", app.Name), func() error { return c.DeleteApp(ctx, app.Name) })
+	}
+	if err != nil {
+		return err
+	}
+	return exitStatus(1) // what went wrong was said
 }
 
 // request describes a new app.

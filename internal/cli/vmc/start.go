@@ -2,6 +2,7 @@ package vmc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -220,6 +221,9 @@ func (s *session) checkStart(ctx context.Context, c *api.Client, app api.App, be
 	}
 }
 
+// errCrashed is why a start failed that the cloud had begun.
+var errCrashed = errors.New("it crashed")
+
 // failedStart shows what the crashed instance said, and what to do next.
 func failedStart(ctx context.Context, c *api.Client, app api.App, instance string) error {
 	logs := tails(ctx, c, app.Name, instance)
@@ -227,7 +231,11 @@ func failedStart(ctx context.Context, c *api.Client, app api.App, instance strin
 		logs = "It said nothing. An application has to keep running and, if it has a URL, to listen on the port in $VCAP_APP_PORT.\n"
 	}
 	next := fmt.Sprintf("Correct it and `vmc push %[1]s` again; `vmc crashlogs %[1]s` shows all of the logs.", app.Name)
-	return fail(logs+next, "Application [%s] failed to start, logs information below.", app.Name)
+	return &problem{
+		text:  fmt.Sprintf("Error: Application [%s] failed to start, logs information below.", app.Name),
+		hint:  logs + next,
+		cause: errCrashed,
+	}
 }
 
 // sayURLs ends a start with where to look at it.
