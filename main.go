@@ -98,7 +98,7 @@ func up(ctx context.Context, cfg cli.Config, std cli.Streams) error {
 		return err
 	}
 	defer b.Close()
-	pool := warden.New(warden.Config{Dir: filepath.Join(cfg.Data, "containers"), Level: warden.Level(cfg.Isolation)}, log)
+	pool := warden.New(warden.Config{Dir: cli.Containers(cfg.Data), Level: warden.Level(cfg.Isolation)}, log)
 	if err := pool.Open(ctx); err != nil {
 		return err
 	}
@@ -109,6 +109,13 @@ func up(ctx context.Context, cfg cli.Config, std cli.Streams) error {
 	status := describe(cfg, b, listener.Addr().String(), iso, found(), began)
 	status.UAA = operator.UAA{URL: cfg.URL("uaa", status.Listen), Clients: uaa.Secrets(id)}
 	operators := operator.Handlers{
+		Destroy: func(ctx context.Context, handle string) error {
+			c, err := pool.Get(handle)
+			if err != nil {
+				return err
+			}
+			return c.Destroy(ctx)
+		},
 		Status: func() operator.Status { return status },
 		Login: func(context.Context) (operator.Login, error) {
 			token, err := id.Token(cfg.Admin, time.Now())

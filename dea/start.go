@@ -61,6 +61,8 @@ func (d *DEA) launch(i *instance) launch {
 			Handle: i.handle(),
 			Port:   true,
 			Mounts: r.Mounts,
+
+			Properties: map[string]string{"for": fmt.Sprintf("%s/%d", i.Name, i.Index)},
 			Limits: warden.Limits{
 				Memory: int64(i.Limits.Mem) << 20, Disk: int64(i.Limits.Disk) << 20,
 				Files: i.Limits.FDs, Processes: 512, CPUShares: 1024,

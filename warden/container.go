@@ -45,6 +45,7 @@ type Container struct {
 	disk    diskCount
 	gone    bool // destroyed
 	frozen  bool
+	started bool // there is a main process
 	destroy sync.Mutex
 }
 
@@ -52,29 +53,39 @@ func newContainer(p *Pool, r record, dir string) *Container {
 	return &Container{p: p, rec: r, dir: dir, limits: r.Spec.Limits, done: make(chan struct{}), released: make(chan struct{})}
 }
 
-// adopt finds the container in dir again; an error that is fs.ErrNotExist says
-// that it was never completed.
+// adopt takes a container that an earlier pool has made; an error that is
+// fs.ErrNotExist says that it was never completed.
 func (p *Pool) adopt(ctx context.Context, dir string) (*Container, error) {
+	c, err := p.find(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	p.users.use(c.rec.User)
+	p.ports.use(c.rec.Port)
+	p.useAddress(c.rec.Address)
+	if c.conn != nil {
+		go c.watch()
+	} else {
+		c.ended()
+	}
+	return c, nil
+}
+
+// find reads what the container in dir is, and connects to its supervisor if that lives.
+func (p *Pool) find(ctx context.Context, dir string) (*Container, error) {
 	r, err := readRecord(dir)
 	if err != nil {
 		return nil, err
 	}
-	p.users.use(r.User)
-	p.ports.use(r.Port)
-	p.useAddress(r.Address)
 	c := newContainer(p, r, dir)
-	if p.groups != nil && r.Group != "" {
-		c.group = p.groups.find(r.Group)
-	}
+	c.group = findGroup(r.Group)
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	switch conn, main, err := attach(ctx, dir); {
 	case err == nil:
-		c.conn = conn
+		c.conn, c.started = conn, main != 0
 		c.leads(main)
-		go c.watch()
 	case errors.Is(err, ErrGone):
-		c.ended()
 	default:
 		return nil, err
 	}
@@ -220,6 +231,11 @@ func (c *Container) Start(cmd Command) error {
 	ctx, cancel := context.WithTimeout(context.Background(), askTime)
 	defer cancel()
 	pid, err := c.request(ctx, supervisor.KindStart, c.wireCommand(cmd).Encode())
+	if err == nil {
+		c.mu.Lock()
+		c.started = true
+		c.mu.Unlock()
+	}
 	c.leads(pid)
 	return err
 }

@@ -14,8 +14,6 @@ type groups interface {
 	name() string
 	// create makes a group, whose remains of an earlier container are removed.
 	create(handle string, l Limits) (group, error)
-	// find gives the group of a container that was found again; path is what group.path gave.
-	find(path string) group
 	// supervisors is the folder of the group for supervisors, to be cloned into; nil
 	// where they stay in Cloudlet's own.
 	supervisors() *os.File

@@ -67,25 +67,18 @@ func openGroups1(id string, log *slog.Logger) (groups, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("the controllers are on cgroup v1, which is root's alone")
 	}
-	all, err := cgroup1.Default()
-	if err != nil {
-		return nil, errors.New("there are no cgroups")
-	}
 	own := cgroup1.NestedPath("cloudlet-" + id)
 	g := &groups1{base: paths{}, log: log}
-	for _, s := range all {
-		if !slices.Contains(controllers1, s.Name()) {
-			continue
+	for _, name := range controllers1 {
+		path, err := own(name)
+		if err != nil {
+			return nil, fmt.Errorf("cgroup v1, %s: %w", name, err)
 		}
-		if g.base[s.Name()], err = own(s.Name()); err != nil {
-			return nil, err
-		}
-		g.list = append(g.list, s)
+		g.base[name] = path
 	}
-	if len(g.list) < len(controllers1) {
-		return nil, fmt.Errorf("of the controllers %v of cgroup v1 not all are mounted", controllers1)
-	}
-	return g, nil
+	var err error
+	g.list, err = hierarchies(g.base)
+	return g, err
 }
 
 func (g *groups1) name() string          { return "cgroup v1" }
@@ -94,7 +87,7 @@ func (g *groups1) supervisors() *os.File { return nil }
 func (g *groups1) hierarchy() ([]cgroup1.Subsystem, error) { return g.list, nil }
 
 func (g *groups1) create(handle string, l Limits) (group, error) {
-	c := &group1{paths: g.base.below(handle), pool: g}
+	c := &group1{paths: g.base.below(handle), list: g.list}
 	if err := c.remove(); err != nil {
 		return nil, err
 	}
@@ -105,13 +98,30 @@ func (g *groups1) create(handle string, l Limits) (group, error) {
 	return c, nil
 }
 
-func (g *groups1) find(path string) group {
-	c := &group1{paths: parsePaths(path), pool: g}
-	var err error
-	if c.cg, err = cgroup1.Load(c.paths.at, cgroup1.WithHierarchy(g.hierarchy)); err != nil {
+func findGroup1(path string) group {
+	p := parsePaths(path)
+	list, err := hierarchies(p)
+	if err != nil {
+		return nil
+	}
+	c := &group1{paths: p, list: list}
+	if c.cg, err = cgroup1.Load(p.at, cgroup1.WithHierarchy(func() ([]cgroup1.Subsystem, error) { return list, nil })); err != nil {
 		return nil
 	}
 	return c
+}
+
+// hierarchies are those that paths name.
+func hierarchies(p paths) ([]cgroup1.Subsystem, error) {
+	all, err := cgroup1.Default()
+	if err != nil {
+		return nil, errors.New("there are no cgroups")
+	}
+	list := slices.DeleteFunc(all, func(s cgroup1.Subsystem) bool { return p[s.Name()] == "" })
+	if len(list) < len(controllers1) {
+		return nil, fmt.Errorf("of the controllers %v of cgroup v1 not all are mounted", controllers1)
+	}
+	return list, nil
 }
 
 // folder is that of a group in a hierarchy.
@@ -123,7 +133,7 @@ func (g *groups1) sweep(keep map[string]bool) {
 	for _, s := range g.list {
 		entries, _ := os.ReadDir(folder1(s, g.base))
 		for _, e := range entries {
-			c := &group1{paths: g.base.below(e.Name()), pool: g}
+			c := &group1{paths: g.base.below(e.Name()), list: g.list}
 			if !e.IsDir() || keep[c.path()] {
 				continue
 			}
@@ -163,7 +173,7 @@ func resources1(l Limits) *specs.LinuxResources {
 // group1 is a container's group of cgroup v1.
 type group1 struct {
 	paths paths
-	pool  *groups1
+	list  []cgroup1.Subsystem
 	cg    cgroup1.Cgroup
 }
 
@@ -172,7 +182,7 @@ func (c *group1) view() string { return "" } // there is no one place to read it
 
 // files are those by which a process enters: cgroup v1 cannot be cloned into.
 func (c *group1) files() (list []*os.File, clone bool, err error) {
-	for _, s := range c.pool.list {
+	for _, s := range c.list {
 		f, err := os.OpenFile(filepath.Join(folder1(s, c.paths), "cgroup.procs"), os.O_WRONLY, 0)
 		if err != nil {
 			closeAll(list)
@@ -187,7 +197,7 @@ func (c *group1) limit(l Limits) error { return c.cg.Update(resources1(l)) }
 
 // file gives the path of one of the group's files.
 func (c *group1) file(controller cgroup1.Name, name string) string {
-	for _, s := range c.pool.list {
+	for _, s := range c.list {
 		if s.Name() == controller {
 			return filepath.Join(folder1(s, c.paths), name)
 		}
@@ -253,7 +263,7 @@ func (c *group1) kill() error {
 func (c *group1) remove() error {
 	for end := time.Now().Add(emptyTime); ; time.Sleep(time.Millisecond) {
 		var failed error
-		for _, s := range c.pool.list {
+		for _, s := range c.list {
 			if err := os.Remove(folder1(s, c.paths)); err != nil && !errors.Is(err, os.ErrNotExist) {
 				failed = err
 			}

@@ -135,24 +135,25 @@ func (g *groups2) name() string          { return "cgroup v2" }
 func (g *groups2) supervisors() *os.File { return g.sup }
 
 func (g *groups2) create(handle string, l Limits) (group, error) {
-	c := &group2{dir: filepath.Join(g.base, handle), pool: g}
+	c := &group2{dir: filepath.Join(g.base, handle), controllers: g.controllers}
 	if err := c.remove(); err != nil {
 		return nil, err
 	}
 	var err error
-	c.m, err = cgroup2.NewManager(g.base, "/"+handle, g.resources(c.dir, l))
+	c.m, err = cgroup2.NewManager(g.base, "/"+handle, c.resources(l))
 	if err != nil {
 		return nil, fmt.Errorf("cgroup: %w", err)
 	}
 	return c, nil
 }
 
-func (g *groups2) find(path string) group {
-	m, err := cgroup2.Load("/"+filepath.Base(path), cgroup2.WithMountpoint(filepath.Dir(path)))
-	if err != nil {
+func findGroup2(path string) group {
+	base := filepath.Dir(path)
+	m, err := cgroup2.Load("/"+filepath.Base(path), cgroup2.WithMountpoint(base))
+	if err != nil || !exists(path) {
 		return nil
 	}
-	return &group2{dir: path, pool: g, m: m}
+	return &group2{dir: path, m: m, controllers: controllers(path)}
 }
 
 func (g *groups2) sweep(keep map[string]bool) {
@@ -166,7 +167,7 @@ func (g *groups2) sweep(keep map[string]bool) {
 			continue
 		}
 		g.log.Info("removing what an earlier run left", "group", dir)
-		if err := (&group2{dir: dir, pool: g}).remove(); err != nil {
+		if err := (&group2{dir: dir}).remove(); err != nil {
 			g.log.Warn("a group stays behind", "group", dir, "err", err)
 		}
 	}
@@ -182,27 +183,27 @@ func (g *groups2) close() {
 // resources turns limits into settings, of the controllers that are there. Swap would be
 // a way around the limit of memory. When the limit is reached, all processes of the
 // container end together: what is left of an app without one of them helps nobody.
-func (g *groups2) resources(dir string, l Limits) *cgroup2.Resources {
+func (c *group2) resources(l Limits) *cgroup2.Resources {
 	var r cgroup2.Resources
-	if slices.Contains(g.controllers, "memory") {
+	if slices.Contains(c.controllers, "memory") {
 		none, together, most := int64(0), true, unlimited(l.Memory)
 		r.Memory = &cgroup2.Memory{Max: &most, OOMGroup: &together}
-		if exists(filepath.Join(g.base, supervisorsName, "memory.swap.max")) {
+		if exists(filepath.Join(filepath.Dir(c.dir), supervisorsName, "memory.swap.max")) {
 			r.Memory.Swap = &none
 		}
 	}
-	if slices.Contains(g.controllers, "cpu") {
+	if slices.Contains(c.controllers, "cpu") {
 		weight := weightOf(l.CPUShares)
 		r.CPU = &cgroup2.CPU{Weight: &weight, Max: cgroup2.NewCPUMax(quotaOf(l.CPUQuota), nil)}
 	}
-	if slices.Contains(g.controllers, "pids") {
+	if slices.Contains(c.controllers, "pids") {
 		r.Pids = &cgroup2.Pids{Max: -1}
 		if l.Processes > 0 {
 			r.Pids.Max = int64(l.Processes)
 		}
 	}
 	// Weights of input and output exist where the scheduler of the disk knows them.
-	if slices.Contains(g.controllers, "io") && exists(filepath.Join(g.base, supervisorsName, "io.bfq.weight")) {
+	if slices.Contains(c.controllers, "io") && exists(filepath.Join(filepath.Dir(c.dir), supervisorsName, "io.bfq.weight")) {
 		r.IO = &cgroup2.IO{BFQ: cgroup2.BFQ{Weight: uint16(min(weightOf(l.CPUShares), 1000))}}
 	}
 	return &r
@@ -240,9 +241,9 @@ func quotaOf(cores float64) *int64 {
 
 // group2 is a container's group of cgroup v2.
 type group2 struct {
-	dir  string
-	pool *groups2
-	m    *cgroup2.Manager
+	dir         string
+	controllers []string
+	m           *cgroup2.Manager
 }
 
 func (c *group2) path() string { return c.dir }
@@ -253,7 +254,7 @@ func (c *group2) files() ([]*os.File, bool, error) {
 	return []*os.File{f}, true, err
 }
 
-func (c *group2) limit(l Limits) error { return c.m.Update(c.pool.resources(c.dir, l)) }
+func (c *group2) limit(l Limits) error { return c.m.Update(c.resources(l)) }
 
 // usage reads the kernel's counters. Memory is without the cache of files that nobody
 // uses now, which the kernel gives up before it kills.

@@ -46,6 +46,18 @@ func unified() (mount, own string) {
 	return mount, ownGroup()
 }
 
+// findGroup gives the group of a container that was found again, by what group.path gave;
+// nil if it is gone.
+func findGroup(path string) group {
+	switch {
+	case path == "":
+		return nil
+	case path[0] == '/':
+		return findGroup2(path)
+	}
+	return findGroup1(path)
+}
+
 // ownGroup is the path below the mount of the group this process is in, "/" for the top.
 func ownGroup() string {
 	b, err := os.ReadFile("/proc/self/cgroup")

@@ -90,7 +90,7 @@ func App(version string, up *cli.Command, std Streams) *cli.App {
 		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return usageError(err) },
 		DisableSliceFlagSeparator: true,
 		Commands: []*cli.Command{
-			up, statusCommand(std), downCommand(std), doctorCommand(version, std), vmcCommand(std), serveFilesCommand(),
+			up, statusCommand(std), downCommand(std), doctorCommand(version, std), wardenCommand(std), vmcCommand(std), serveFilesCommand(),
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,6 +48,11 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 func (c *Client) Login(ctx context.Context) (Login, error) {
 	var l Login
 	return l, c.call(ctx, http.MethodPost, "/login", &l)
+}
+
+// Destroy ends and removes a container.
+func (c *Client) Destroy(ctx context.Context, handle string) error {
+	return c.call(ctx, http.MethodDelete, "/containers/"+url.PathEscape(handle), nil)
 }
 
 // Down asks the cloud to stop and waits until its process has ended.

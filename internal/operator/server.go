@@ -18,6 +18,9 @@ type Handlers struct {
 	Status func() Status
 	Login  func(ctx context.Context) (Login, error)
 	Down   func() // returns at once
+
+	// Destroy ends and removes the container with a handle.
+	Destroy func(ctx context.Context, handle string) error
 }
 
 // Server serves the operator channel of one data folder.
@@ -87,6 +90,9 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
 		login, err := s.h.Login(r.Context())
 		answer(w, login, err)
+	})
+	mux.HandleFunc("DELETE /containers/{handle}", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, struct{}{}, s.h.Destroy(r.Context(), r.PathValue("handle")))
 	})
 	mux.HandleFunc("POST /down", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, struct{}{}, nil)
