@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"cloudlet/controller/api"
+	"cloudlet/internal/cli/vmc/manifest"
 )
 
 const shop = `
@@ -166,5 +167,26 @@ func TestCommandLineWins(t *testing.T) {
 	want := spec{name: "a", mem: "1G", urls: []string{}, instances: 3, framework: "node", runtime: "node06"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// The manifest of the documentation is one.
+func TestDocumentedManifest(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/vmc.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```yaml\n")
+	text, _, _ := strings.Cut(rest, "```")
+	u := stranger(t)
+	u.file("manifest.yml", text)
+	u.file("base.yml", "properties: {}")
+	m, err := manifest.Load(filepath.Join(u.dir, "manifest.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	apps, err := m.Apps(nil)
+	if err != nil || len(apps) != 2 || apps[0].Name != "queue" || apps[1].URLs[0] != "shop.example.com" || m.Warnings != nil {
+		t.Errorf("%+v, %v, %q", apps, err, m.Warnings)
 	}
 }

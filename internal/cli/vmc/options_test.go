@@ -1,7 +1,9 @@
 package vmc
 
 import (
+	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -107,6 +109,19 @@ func TestOptionTable(t *testing.T) {
 			t.Errorf("-%c twice", o.short)
 		}
 		letters[o.short] = true
+	}
+}
+
+// The page about the command line names every command.
+func TestDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/vmc.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range commandTable {
+		if name := c.names[0]; name != "complete" && !regexp.MustCompile("`"+regexp.QuoteMeta(name)+"[ `]").Match(page) {
+			t.Errorf("docs/vmc.md does not have %s", name)
+		}
 	}
 }
 
