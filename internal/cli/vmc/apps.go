@@ -70,7 +70,7 @@ func (s *session) names(ctx context.Context, args []string) ([]string, error) {
 	if p == nil || len(p.apps) == 0 {
 		return nil, fail("`vmc apps` lists the applications there are.", "Which application? Give its name")
 	}
-	list, err := p.named(folder, "")
+	list, err := p.choose(folder, "")
 	var names []string
 	for _, sp := range list {
 		if sp.name == "" {

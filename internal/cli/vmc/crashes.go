@@ -71,6 +71,9 @@ func crashlogsCommand(ctx context.Context, s *session, args []string) error {
 	shown := 0
 	for _, folder := range []string{"/logs", "/app/logs", "/app/log"} {
 		n, err := s.showLogs(ctx, c, app.Name, instances[0], folder)
+		if noSuchFile(err) && folder == "/logs" {
+			return fail("`vmc crashes "+app.Name+"` lists those that crashed lately.", "There are no logs of instance '%s'", instances[0])
+		}
 		if err != nil && folder == "/logs" {
 			return explainStopped(err, app)
 		}

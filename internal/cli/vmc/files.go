@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
 	"unicode/utf8"
 
 	"cloudlet/controller/api"
@@ -41,8 +42,7 @@ func (s *session) copyFile(ctx context.Context, c *api.Client, app api.App, inst
 	if errors.Is(err, api.AppStopped) {
 		return explainStopped(err, app)
 	}
-	var fault *api.Fault
-	if errors.As(err, &fault) && (fault.Status == 404 || errors.Is(err, api.FileError)) {
+	if noSuchFile(err) {
 		return &problem{text: "Error: No such file or directory", hint: "`vmc files " + app.Name + "` lists what there is.", cause: err}
 	}
 	if err != nil {
@@ -64,6 +64,12 @@ func (s *session) copyFile(ctx context.Context, c *api.Client, app api.App, inst
 		s.say("")
 	}
 	return nil
+}
+
+// noSuchFile tells that neither the cloud nor the machine of the instance has it.
+func noSuchFile(err error) bool {
+	var f *api.Fault
+	return errors.As(err, &f) && (f.Status == http.StatusNotFound || errors.Is(err, api.FileError))
 }
 
 // maxInJSON bounds a file that is printed as JSON, in bytes.

@@ -126,6 +126,7 @@ logs off
 crashlogs hello
 crashes hello
 crashlogs hello --instance hello-1
+crashlogs hello --instance hello-9
 crashlogs off
 files hello /app/app.js
 files hello /logs

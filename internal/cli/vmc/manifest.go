@@ -15,8 +15,9 @@ import (
 
 // project is a manifest and the apps in it, ready to be acted on.
 type project struct {
-	file string
-	apps []spec // each behind those that it depends on
+	file  string
+	apps  []spec // each behind those that it depends on
+	named bool   // by -m, so that it is about more than the folder
 }
 
 // project reads the manifest that -m names, or that lies in the folder or above it; nil
@@ -43,31 +44,32 @@ func (s *session) project(ctx context.Context, folder, name string) (*project, e
 	if err != nil {
 		return nil, err
 	}
-	p, err := projectOf(m, symbols)
-	if err != nil || name == "" {
+	p := &project{file: m.File, named: s.opts.manifest != ""}
+	if err := p.describe(m, symbols); err != nil || name == "" {
 		return p, err
 	}
 	if list := p.about(folder); len(list) != 1 || list[0].name == name {
 		return p, nil
 	}
 	symbols["name"] = name
-	return projectOf(m, symbols)
+	return p, p.describe(m, symbols)
 }
 
-func projectOf(m *manifest.Manifest, symbols map[string]string) (*project, error) {
+// describe fills in the apps.
+func (p *project) describe(m *manifest.Manifest, symbols map[string]string) error {
 	apps, err := m.Apps(symbols)
 	if err != nil {
-		return nil, badManifest(m.File, err)
+		return badManifest(m.File, err)
 	}
-	p := &project{file: m.File}
+	p.apps = nil
 	for _, a := range apps {
 		path, err := m.Locate(a.Path)
 		if err != nil {
-			return nil, badManifest(m.File, err)
+			return badManifest(m.File, err)
 		}
 		p.apps = append(p.apps, specOf(a, path))
 	}
-	return p, nil
+	return nil
 }
 
 func badManifest(file string, err error) error {
@@ -127,7 +129,8 @@ func specOf(a manifest.App, path string) spec {
 }
 
 // about are the apps that a command in that folder is about: all of them beside the
-// manifest, else the one whose folder it is.
+// manifest, else the one whose folder it is; where it is none's, all of a manifest that
+// was asked for by -m.
 func (p *project) about(folder string) []spec {
 	abs, err := filepath.Abs(folder)
 	if err != nil {
@@ -140,6 +143,9 @@ func (p *project) about(folder string) []spec {
 		if abs == sp.path || strings.HasPrefix(abs, sp.path+string(filepath.Separator)) {
 			return []spec{sp}
 		}
+	}
+	if p.named {
+		return p.apps
 	}
 	return nil
 }
@@ -157,7 +163,7 @@ func (s *session) specs(ctx context.Context, args []string) ([]spec, error) {
 	}
 	var list []spec
 	if p != nil && len(p.apps) > 0 {
-		if list, err = p.named(folder, name); err != nil {
+		if list, err = p.choose(folder, name); err != nil {
 			return nil, err
 		}
 		if len(list) == 0 {
@@ -187,10 +193,10 @@ func (s *session) workingFolder() string {
 	return "."
 }
 
-// named are the apps that a command is about, or of several the one of that name. A
+// choose picks the apps that a command is about, or of several the one of that name. A
 // lone app takes another name gladly. Who is in a folder that the manifest does not
 // speak of has to say a name, and pushes without the manifest then.
-func (p *project) named(folder, name string) ([]spec, error) {
+func (p *project) choose(folder, name string) ([]spec, error) {
 	list := p.about(folder)
 	var names []string
 	for _, sp := range p.apps {

@@ -107,6 +107,11 @@ func TestWhereInTheProject(t *testing.T) {
 	if status, _, errs := u.vmc("push", "readme", "--framework", "static"); status != 0 || !strings.Contains(errs, "manifest.yml says nothing about this folder.\n") || c.apps["readme"] == nil {
 		t.Errorf("status %d, %s", status, errs)
 	}
+	u.fails([]string{"The manifest has no application 'other'"}, "push", "other", "-m", "../manifest.yml", "-n")
+	_, out, _ := u.vmc("start", "-m", "../manifest.yml")
+	if got := lines(out, "Starting"); len(got) != 3 {
+		t.Errorf("a manifest that is asked for is about all: %q", got)
+	}
 	u.dir = root
 	u.fails([]string{"The manifest has no application 'other'", "It has db, queue, web."}, "push", "other", "-n")
 	u.dir = filepath.Join(root, "db")

@@ -26,7 +26,10 @@ func servicesCommand(ctx context.Context, s *session, _ []string) error {
 		return err
 	}
 	if s.opts.json {
-		return s.printJSON(map[string]any{"system": offered, "provisioned": mine})
+		return s.printJSON(struct {
+			System      api.SystemServices `json:"system"`
+			Provisioned []api.Service      `json:"provisioned"`
+		}{offered, mine})
 	}
 	s.showSystemServices(c.Target, offered)
 	s.showProvisioned(mine)
