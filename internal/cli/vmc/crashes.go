@@ -124,7 +124,7 @@ func lastLines(r io.Reader, n int) []string {
 	sc := bufio.NewScanner(r)
 	sc.Buffer(nil, 1<<20)
 	for sc.Scan() {
-		if lines = append(lines, sc.Text()); len(lines) > n {
+		if lines = append(lines, harmless(sc.Text())); len(lines) > n {
 			lines = lines[1:]
 		}
 	}

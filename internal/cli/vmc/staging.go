@@ -36,10 +36,26 @@ func (s *session) stage(ctx context.Context, c *api.Client, name string, req api
 	case err == nil && lines > 0:
 		fmt.Fprint(s.out, what)
 	}
+	if err != nil && (lines == 0 || s.opts.quiet) {
+		s.sayStagingLog(ctx, c, name)
+	}
 	if err == nil {
 		s.ok(strings.TrimSuffix(what, ": "))
 	}
 	return err
+}
+
+// sayStagingLog prints the end of the log of a staging that failed, where nobody has seen
+// it live.
+func (s *session) sayStagingLog(ctx context.Context, c *api.Client, name string) {
+	rc, err := c.File(ctx, name, "0", "logs/staging.log")
+	if err != nil {
+		return // there is none, or no cloud any more
+	}
+	defer rc.Close()
+	if lines := lastLines(rc, tailLines); len(lines) > 0 {
+		fmt.Fprintf(s.err, "====> /logs/staging.log <====\n\n%s\n\n", strings.Join(lines, "\n"))
+	}
 }
 
 // showStaging prints the log until it ends and staging has, and counts its lines. It
@@ -58,7 +74,7 @@ func (s *session) showStaging(log <-chan string, done <-chan error, stop func())
 			if lines++; lines == 1 {
 				s.say("")
 			}
-			s.say("  %s", line)
+			s.say("  %s", harmless(line))
 		case err = <-done:
 			done = nil
 			grace := logGrace

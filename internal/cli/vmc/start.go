@@ -231,6 +231,9 @@ func failedStart(ctx context.Context, c *api.Client, app api.App, instance strin
 		logs = "It said nothing. An application has to keep running and, if it has a URL, to listen on the port in $VCAP_APP_PORT.\n"
 	}
 	next := fmt.Sprintf("Correct it and `vmc push %[1]s` again; `vmc crashlogs %[1]s` shows all of the logs.", app.Name)
+	if strings.Contains(logs, "ran out of memory") {
+		next = fmt.Sprintf("`vmc mem %s %s` gives it more memory.\n", app.Name, formatMem(2*app.Resources.Memory)) + next
+	}
 	return &problem{
 		text:  fmt.Sprintf("Error: Application [%s] failed to start, logs information below.", app.Name),
 		hint:  logs + next,

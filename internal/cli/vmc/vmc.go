@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 
@@ -155,14 +156,42 @@ func (s *session) explain(ctx context.Context, err error) (text, hint string) {
 	case errors.As(err, &p):
 		return p.text, p.hint
 	case errors.As(err, &fault):
-		return fault.Error(), hintFor(fault)
+		return fault.Error(), s.afterFault(fault)
 	case errors.As(err, &away):
-		return unreachable(away)
+		text, hint = unreachable(away)
 	case errors.Is(err, context.DeadlineExceeded):
-		return "Error: " + s.files.target() + " took the request but does not answer.", "Look at the log of the cloud."
+		text, hint = "Error: "+s.targetName()+" took the request but does not answer.", "Look at the log of the cloud."
 	default:
-		return "Error: " + err.Error(), ""
+		var broken bool
+		if text, hint, broken = brokenConnection(s.targetName(), err); !broken {
+			return "Error: " + err.Error(), ""
+		}
 	}
+	if left := s.whatIsLeft(ctx); left != "" {
+		hint = left
+	}
+	return text, hint
+}
+
+// targetName is the target for messages.
+func (s *session) targetName() string {
+	if s.cloud != nil {
+		return s.cloud.Target
+	}
+	return s.files.target()
+}
+
+// afterFault is the next step after what the server refuses.
+func (s *session) afterFault(f *api.Fault) string {
+	hint := hintFor(f)
+	if f.Status == http.StatusBadRequest && strings.Contains(f.Text, "HTTP request to an HTTPS server") {
+		return fmt.Sprintf("It wants TLS: `vmc target %s`.", strings.Replace(s.targetName(), "http:", "https:", 1))
+	}
+	staging := errors.Is(f, api.StagingFailed) || errors.Is(f, api.StagingFailedOutright) || errors.Is(f, api.StagingTimeout)
+	if staging && len(s.about) > 0 {
+		hint = strings.TrimSpace(fmt.Sprintf("%s\nCorrect it and `vmc push %s` again.", hint, s.about[len(s.about)-1]))
+	}
+	return hint
 }
 
 func unreachable(u *api.Unreachable) (text, hint string) {
