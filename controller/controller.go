@@ -8,7 +8,7 @@
 // cloudcontroller.bulk.credentials; tells each request, without its body, on
 // vcap.cc.events. Files, log lines and what runs in instances by hand pass between DEAs and clients. Service gateways register over HTTP, and are asked over HTTP.
 // State: apps, users, services and their bindings in the store. In memory only what can be lost: the pool of DEAs
-// as they advertise, and the staging runs under way.
+// as they advertise, the staging runs under way, and who reads logs.
 // Source: the v1 cloud_controller; the order of a change follows it step by step.
 package controller
 

@@ -56,7 +56,8 @@ func ShortID(id string) string { return id[:min(len(id), 8)] }
 // LogCursor remembers how far each log was read: instance id and source → Seq.
 type LogCursor map[string]int64
 
-// Add notes that a line was read. Lines that cannot be asked for again are left out.
+// Add notes that a line was read, or a mark. Whoever leaves marks out gets, from a later
+// stream, logs of which nothing was shown as a whole. Lines that have no place are left out.
 func (c LogCursor) Add(l LogLine) {
 	if l.ID != "" && l.Seq > 0 {
 		c[l.ID+":"+l.Source] = l.Seq
@@ -106,7 +107,7 @@ type LogQuery struct {
 	Lines    int       // of history, of each log of each instance; at most LogLinesMax, negative for the server's default
 	Follow   bool      // go on with what is written from now on
 	Instance string    // index or id; all where empty
-	Since    LogCursor // of a stream before: logs in it go on behind their last line, all others are new and come as a whole
+	Since    LogCursor // of an earlier stream: logs in it go on behind their last line, all others are new and come as a whole
 }
 
 func (q LogQuery) values() url.Values {
@@ -135,7 +136,6 @@ type LogStream struct {
 	body   io.ReadCloser
 	lines  *bufio.Scanner
 	silent *time.Timer // nil where nothing is followed
-	cursor LogCursor
 	cancel context.CancelCauseFunc
 	ctx    context.Context
 }
@@ -152,8 +152,7 @@ func (c *Client) Logs(ctx context.Context, name string, q LogQuery) (*LogStream,
 		cancel(nil)
 		return nil, err
 	}
-	s := &LogStream{body: body, lines: bufio.NewScanner(body), cursor: LogCursor{}, cancel: cancel, ctx: ctx}
-	maps.Copy(s.cursor, q.Since)
+	s := &LogStream{body: body, lines: bufio.NewScanner(body), cancel: cancel, ctx: ctx}
 	s.lines.Buffer(make([]byte, 0, 64<<10), logFrameMax)
 	if q.Follow {
 		s.silent = time.AfterFunc(3*LogKeepAlive, func() { cancel(ErrLogSilent) })
@@ -161,24 +160,15 @@ func (c *Client) Logs(ctx context.Context, name string, q LogQuery) (*LogStream,
 	return s, nil
 }
 
-// Next waits for a line. It returns io.EOF where the server has ended the stream, and
+// Next waits for a line, or a mark, which is for cursors only. It returns io.EOF where the server has ended the stream, and
 // ErrLogSilent or the connection's error where it broke.
 func (s *LogStream) Next() (l LogLine, err error) {
 	for s.lines.Scan() {
 		if s.silent != nil {
 			s.silent.Reset(3 * LogKeepAlive)
 		}
-		text := bytes.TrimSpace(s.lines.Bytes())
-		if len(text) == 0 {
-			continue
-		}
-		l = LogLine{}
-		if err := json.Unmarshal(text, &l); err != nil {
-			return l, err
-		}
-		s.cursor.Add(l)
-		if !l.Mark {
-			return l, nil
+		if text := bytes.TrimSpace(s.lines.Bytes()); len(text) > 0 {
+			return l, json.Unmarshal(text, &l)
 		}
 	}
 	if err := context.Cause(s.ctx); err != nil {
@@ -189,10 +179,6 @@ func (s *LogStream) Next() (l LogLine, err error) {
 	}
 	return l, io.EOF
 }
-
-// Cursor is how far the stream was read: Since of the next one, which goes on there. It
-// knows logs, too, of which no line was shown.
-func (s *LogStream) Cursor() LogCursor { return maps.Clone(s.cursor) }
 
 // Close lets go of the connection.
 func (s *LogStream) Close() error {

@@ -122,6 +122,9 @@ func (t *tailer) once(ctx context.Context) error {
 			return err
 		}
 		t.cursor.add(l)
+		if l.Mark {
+			continue
+		}
 		if err := t.printer.print(l); err != nil {
 			return err
 		}
