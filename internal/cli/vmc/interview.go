@@ -31,24 +31,33 @@ func (s *session) askFolder(ctx context.Context) error {
 // interview asks for what the command line does not say; what is in sp is the default.
 // Where nobody can be asked it all stays at the default.
 func (s *session) interview(ctx context.Context, c *api.Client, sp spec, kind appdir.Kind) (spec, error) {
-	for _, ask := range []func(context.Context, *api.Client, *spec, appdir.Kind) error{
-		s.askURL, s.askMemory, s.askInstances, s.askServices,
-	} {
-		if err := ask(ctx, c, &sp, kind); err != nil {
+	if s.opts.url == "" {
+		if err := s.askURL(ctx, c.Target, &sp, kind); err != nil {
 			return sp, err
 		}
 	}
-	return sp, nil
+	if s.opts.mem == "" {
+		if err := s.askMemory(ctx, &sp, kind); err != nil {
+			return sp, err
+		}
+	}
+	if s.opts.instances == 0 {
+		if err := s.askInstances(ctx, &sp); err != nil {
+			return sp, err
+		}
+	}
+	if !s.mayAsk() {
+		return sp, nil
+	}
+	err := s.askServices(ctx, c, &sp)
+	return sp, err
 }
 
 // askURL takes yes for the default, as people answered it.
-func (s *session) askURL(ctx context.Context, c *api.Client, sp *spec, kind appdir.Kind) error {
-	if s.opts.url != "" {
-		return nil
-	}
+func (s *session) askURL(ctx context.Context, target string, sp *spec, kind appdir.Kind) error {
 	urls := sp.urls
 	if urls == nil && kind.Web {
-		urls = []string{defaultURL(sp.name, c.Target)}
+		urls = []string{defaultURL(sp.name, target)}
 	}
 	preset := cmp.Or(strings.Join(urls, ", "), "None")
 	answer, err := s.ask(ctx, "Application Deployed URL", preset)
@@ -59,10 +68,7 @@ func (s *session) askURL(ctx context.Context, c *api.Client, sp *spec, kind appd
 	return err
 }
 
-func (s *session) askMemory(ctx context.Context, _ *api.Client, sp *spec, kind appdir.Kind) error {
-	if s.opts.mem != "" {
-		return nil
-	}
+func (s *session) askMemory(ctx context.Context, sp *spec, kind appdir.Kind) error {
 	question := "Memory reservation"
 	var choices []string
 	for _, choice := range s.memChoices(0) {
@@ -80,10 +86,7 @@ func (s *session) askMemory(ctx context.Context, _ *api.Client, sp *spec, kind a
 	})
 }
 
-func (s *session) askInstances(ctx context.Context, _ *api.Client, sp *spec, _ appdir.Kind) error {
-	if s.opts.instances > 0 {
-		return nil
-	}
+func (s *session) askInstances(ctx context.Context, sp *spec) error {
 	return s.askUntil(ctx, "How many instances?", strconv.Itoa(max(1, sp.instances)), func(answer string) (err error) {
 		sp.instances, err = scale(0, answer)
 		return err
@@ -105,10 +108,7 @@ func (s *session) askUntil(ctx context.Context, question, preset string, take fu
 }
 
 // askServices offers the services that there are, and those that can be made.
-func (s *session) askServices(ctx context.Context, c *api.Client, sp *spec, _ appdir.Kind) error {
-	if !s.mayAsk() {
-		return nil
-	}
+func (s *session) askServices(ctx context.Context, c *api.Client, sp *spec) error {
 	mine, err := provisioned(ctx, c)
 	if err != nil {
 		return err

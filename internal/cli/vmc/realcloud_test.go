@@ -161,6 +161,11 @@ func TestServicesOfARealCloud(t *testing.T) {
 	u.fails([]string{"Service [nothing] not a valid service"}, "delete-service", "nothing")
 	u.fails([]string{"Which service?", "redis"}, "create-service", "-n")
 	u.fails([]string{"Error 301: Application not found: 'nobody'"}, "create-service", "redis", "third", "nobody")
+	u.file("app.js", "")
+	u.file("manifest.yml", "applications: {.: {name: third, url: none, services: {cache: {type: redis}, fresh: {type: redis}}}}")
+	u.wants("Pushing application 'third'...\nDetected a Node.js Application\nCreating Application: OK\nCreating Service [fresh]: OK\n"+
+		"Binding Service [cache]: OK\nBinding Service [fresh]: OK\nUploading Application:\n  Packing application: OK\n  Uploading (1K): OK\nPush Status: OK\n\n",
+		"push", "--no-start")
 	u.fails([]string{"cannot tunnel"}, "tunnel", "cache", "redis-cli", "--port", "10000")
 	u.fails([]string{"Unknown service 'x'"}, "tunnel", "x")
 }

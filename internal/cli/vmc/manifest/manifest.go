@@ -94,8 +94,8 @@ func newManifest(file string, root *node) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	if symbol.MatchString(target) {
-		return nil, fmt.Errorf("%s: the target cannot have symbols, since some depend on it", root.at)
+	if symbol.MatchString(target) || strings.ContainsAny(target, " \t\n") {
+		return nil, fmt.Errorf("%s: the target is a URL, without blanks or symbols", root.field("target").at)
 	}
 	m.Target = target
 	m.Warnings = warnings(root)

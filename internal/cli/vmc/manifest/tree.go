@@ -3,6 +3,8 @@ package manifest
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -93,6 +95,9 @@ func (b *builder) build(y *yaml.Node, depth int) (*node, error) {
 	if b.left--; b.left < 0 || depth > maxDepth {
 		return nil, fmt.Errorf("%s: %w", at, errTooMuch)
 	}
+	if unprintable(y.Value) {
+		return nil, fmt.Errorf("%s: there is a control character", at)
+	}
 	n := &node{at: at, kind: y.Kind, tag: y.ShortTag(), value: y.Value}
 	switch y.Kind {
 	case yaml.AliasNode:
@@ -111,6 +116,11 @@ func (b *builder) build(y *yaml.Node, depth int) (*node, error) {
 	return n, nil
 }
 
+// unprintable tells of what could make a terminal do more than print.
+func unprintable(text string) bool {
+	return strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' })
+}
+
 // fill adds the entries of a map; what is merged into it by "<<" gives way to them.
 func (b *builder) fill(n *node, y *yaml.Node, depth int) error {
 	var merged []*node
@@ -127,7 +137,7 @@ func (b *builder) fill(n *node, y *yaml.Node, depth int) error {
 		switch _, twice := n.fields[key.Value]; {
 		case key.ShortTag() == "!!merge":
 			merged = append(merged, append([]*node{v}, v.list...)...)
-		case key.Kind != yaml.ScalarNode:
+		case key.Kind != yaml.ScalarNode || unprintable(key.Value):
 			return fmt.Errorf("%s: a key is not a text", at)
 		case twice:
 			return fmt.Errorf("%s: %q is there twice", at, key.Value)
