@@ -1,6 +1,7 @@
 package dea
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -26,6 +27,7 @@ type instance struct {
 	StartedAt time.Time
 	RunningAt time.Time // zero before it was ready
 	Port      int
+	Host      string // where it answers on Port; Config.IP where empty
 
 	box      *warden.Container // nil until it was made
 	stopped  string            // reason given to the stop path; empty before
@@ -52,26 +54,24 @@ func (i *instance) beat() bus.Beat {
 	}
 }
 
-func (i *instance) route(uris []string) bus.Route {
+// route is where the router finds the instance. It may be an address that this machine
+// alone reaches: for a router on another one it would have to be a port of Config.IP.
+func (d *DEA) route(i *instance, uris []string) bus.Route {
 	return bus.Route{
-		App: i.Droplet.ID(), Port: i.Port, URIs: uris, PrivateInstanceID: i.PrivateID,
+		DEA: d.id, App: i.Droplet.ID(), Host: cmp.Or(i.Host, d.cfg.IP), Port: i.Port, URIs: uris, PrivateInstanceID: i.PrivateID,
 		Tags: map[string]string{"framework": i.Framework, "runtime": i.Runtime},
 	}
 }
 
 func (d *DEA) register(i *instance, uris []string) {
 	if len(uris) > 0 {
-		r := i.route(uris)
-		r.DEA, r.Host = d.id, d.cfg.IP
-		d.tell(bus.RouterRegister.Publish(d.conn, r))
+		d.tell(bus.RouterRegister.Publish(d.conn, d.route(i, uris)))
 	}
 }
 
 func (d *DEA) unregister(i *instance, uris []string) {
 	if len(uris) > 0 && i.Port != 0 {
-		r := i.route(uris)
-		r.DEA, r.Host = d.id, d.cfg.IP
-		d.tell(bus.RouterUnregister.Publish(d.conn, r))
+		d.tell(bus.RouterUnregister.Publish(d.conn, d.route(i, uris)))
 	}
 }
 

@@ -1,6 +1,7 @@
 package dea
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -157,10 +158,13 @@ func (d *DEA) follow(work context.Context, i *instance) {
 
 var stateFileLine = regexp.MustCompile(`(?m)^state_file:\s*"?([\w./-]+)"?\s*$`)
 
-// awaitReady waits, beside the loop, until the instance answers.
+// awaitReady waits, beside the loop, until the instance answers, and notes where.
 func (d *DEA) awaitReady(work context.Context, i *instance) {
-	box, addr := i.box, net.JoinHostPort(d.cfg.IP, strconv.Itoa(i.Port))
-	limit, test := d.cfg.Ready, func() bool { return listens(addr) }
+	box, host := i.box, ""
+	limit, test := d.cfg.Ready, func() bool {
+		host = answering(box.Addrs())
+		return host != ""
+	}
 	if file := stateFile(box.Home()); file != "" {
 		limit, test = d.cfg.ReadyFile, func() bool { return saysRunning(box.Home(), file) }
 	} else if len(i.URIs) == 0 {
@@ -168,7 +172,10 @@ func (d *DEA) awaitReady(work context.Context, i *instance) {
 	}
 	d.beside(func() func() {
 		err := poll(box.Done(), limit, test)
-		return func() { d.isReady(work, i, limit, err) }
+		return func() {
+			i.Host = host
+			d.isReady(work, i, limit, err)
+		}
 	})
 }
 
@@ -190,6 +197,19 @@ func poll(done <-chan struct{}, limit time.Duration, test func() bool) error {
 			return context.DeadlineExceeded
 		}
 	}
+}
+
+// answering gives the host of the first address that somebody listens on. The app may have
+// begun to listen after the better ones were tried, so these are tried again.
+func answering(addrs []string) string {
+	for i, addr := range addrs {
+		if !listens(addr) {
+			continue
+		}
+		host, _, _ := net.SplitHostPort(addr)
+		return cmp.Or(answering(addrs[:i]), host)
+	}
+	return ""
 }
 
 func listens(addr string) bool {

@@ -45,7 +45,7 @@ func (t *task) run(ctx context.Context) (err error) {
 	t.say("Setting up temporary directories")
 	t.box, err = t.pool.Create(ctx, warden.Spec{
 		Handle:  handlePrefix + t.id,
-		Network: warden.NetworkHost, // package managers fetch
+		Network: t.network(),
 		Limits:  warden.Limits{Memory: t.cfg.Memory, Disk: t.cfg.Disk, Files: 8192, Processes: 512},
 		Mounts:  t.cfg.Mounts,
 	})
@@ -89,6 +89,14 @@ func (t *task) run(ctx context.Context) (err error) {
 	}
 	t.say("Done!")
 	return nil
+}
+
+// network is one from which package managers can fetch: the host's, if there is no other.
+func (t *task) network() warden.Network {
+	if t.pool.Isolation().Outward {
+		return warden.NetworkOwn
+	}
+	return warden.NetworkHost
 }
 
 func (t *task) destroy(ctx context.Context) {
