@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
@@ -346,6 +347,25 @@ func TestStagingIsBounded(t *testing.T) {
 				t.Errorf("the error is %q", result.Error)
 			}
 		})
+	}
+}
+
+// TestStagingDoesNotReachTheHost: what runs while staging has a network of its own, where
+// such a network has a way outward.
+func TestStagingDoesNotReachTheHost(t *testing.T) {
+	ln, err := net.Listen("tcp4", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	script := "(exec 3<>/dev/tcp/127.0.0.1/" + port + ") 2>/dev/null && exit 7; exit 0"
+	r := newRig(t, stager.Config{Frameworks: hostile(script)})
+	iso := r.pool.Isolation()
+	hosts := iso.Level == warden.Process || !iso.Outward
+	r.files("x", "y")
+	if result := r.stage(r.task("hostile", "shell")); strings.Contains(result.Error, "status 7") != hosts {
+		t.Errorf("the error is %q, in the host's network: %v", result.Error, hosts)
 	}
 }
 
