@@ -105,6 +105,10 @@ func up(ctx context.Context, cfg cli.Config, std cli.Streams) error {
 	defer pool.Close() //nolint:errcheck // it only lets go
 
 	iso := pool.Isolation()
+	network, err := instanceNetwork(cfg, iso)
+	if err != nil {
+		return err
+	}
 	unsafe := iso.Level == warden.Process && !cfg.AllowUnsafe
 	status := describe(cfg, b, listener.Addr().String(), iso, found(), began)
 	status.UAA = operator.UAA{URL: cfg.URL("uaa", status.Listen), Clients: uaa.Secrets(id)}
@@ -136,7 +140,7 @@ func up(ctx context.Context, cfg cli.Config, std cli.Streams) error {
 		Dir: filepath.Join(cfg.Data, "staging"), Frameworks: frameworks.All(), Mounts: needs,
 	}, b, pool, log))
 	g.Add("dea", dea.New(dea.Config{
-		Dir: filepath.Join(cfg.Data, "dea"), MaxMemory: status.Memory, Runtimes: deaRuntimes, Ready: cfg.StartTimeout,
+		Dir: filepath.Join(cfg.Data, "dea"), MaxMemory: status.Memory, Runtimes: deaRuntimes, Ready: cfg.StartTimeout, Network: network,
 	}, b, pool, log))
 	g.Add("healthmgr", healthmgr.New(healthmgr.Config{API: status.API}, b, log)) // stops before dea: a shutdown is not a crash
 	g.Add("controller", controller.New(controller.Config{
@@ -207,10 +211,24 @@ func describe(cfg cli.Config, b *bus.Bus, listen string, iso warden.Isolation, f
 		s.Isolation.Reasons = append(s.Isolation.Reasons,
 			"applications could read this user's files, so only the administrator may push (--allow-unsafe lifts that)")
 	}
+	if cfg.NoOutbound {
+		s.Isolation.Reasons = append(s.Isolation.Reasons, "applications have no way outward: --no-outbound was given")
+	}
 	for _, r := range found {
 		s.Runtimes = append(s.Runtimes, operator.Runtime{Name: r.Name, Version: r.Version, Install: r.Install})
 	}
 	return s
+}
+
+// instanceNetwork is the network of instances. What was asked for must hold.
+func instanceNetwork(cfg cli.Config, iso warden.Isolation) (warden.Network, error) {
+	if !cfg.NoOutbound {
+		return warden.NetworkOwn, nil
+	}
+	if iso.Level == warden.Process {
+		return "", errors.New("--no-outbound cannot hold here, where applications share this machine's network: run as root on Linux, or leave it out")
+	}
+	return warden.NetworkClosed, nil
 }
 
 // catalogue is what clients see of the frameworks that can be staged.

@@ -37,6 +37,7 @@ type Config struct {
 	FilerPort int    // of the file viewer; any where zero
 	MaxMemory int    // MB that may be promised to instances
 	Runtimes  []Runtime
+	Network   warden.Network // of instances; warden's own choice where empty
 
 	Heartbeat time.Duration // 10 s
 	Advertise time.Duration // 5 s

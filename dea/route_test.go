@@ -15,12 +15,20 @@ import (
 // TestRouteIsWhereTheAppAnswers: an app that listens everywhere is reached at its own
 // address, where it has one, and one that listens on 127.0.0.1 by the relay.
 func TestRouteIsWhereTheAppAnswers(t *testing.T) {
-	for host, own := range map[string]bool{"0.0.0.0": true, "127.0.0.1": false} {
-		t.Run(host, func(t *testing.T) {
-			r := newRig(t, dea.Config{})
+	for _, c := range []struct {
+		host    string
+		network warden.Network
+		own     bool
+	}{
+		{"0.0.0.0", "", true},
+		{"0.0.0.0", warden.NetworkClosed, true},
+		{"127.0.0.1", "", false},
+	} {
+		t.Run(c.host+string(c.network), func(t *testing.T) {
+			r := newRig(t, dea.Config{Network: c.network})
 			iso := r.pool.Isolation()
-			own := own && iso.Level == warden.Full && iso.Outward
-			r.start(r.message(r.droplet(`cd app; exec %VCAP_LOCAL_RUNTIME% -m http.server $VCAP_APP_PORT --bind ` + host)))
+			own := c.own && iso.Level == warden.Full && iso.Outward
+			r.start(r.message(r.droplet(`cd app; exec %VCAP_LOCAL_RUNTIME% -m http.server $VCAP_APP_PORT --bind ` + c.host)))
 			route := testkit.Next(t, r.registered)
 			if (route.Host != "127.0.0.1") != own {
 				t.Errorf("registered %s", route.Host)

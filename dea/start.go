@@ -59,9 +59,10 @@ func (d *DEA) launch(i *instance) launch {
 	return launch{
 		d: d, m: i.StartApp, runtime: r,
 		spec: warden.Spec{
-			Handle: i.handle(),
-			Port:   true,
-			Mounts: r.Mounts,
+			Handle:  i.handle(),
+			Port:    true,
+			Mounts:  r.Mounts,
+			Network: d.cfg.Network,
 
 			Properties: map[string]string{"for": fmt.Sprintf("%s/%d", i.Name, i.Index)},
 			Limits: warden.Limits{

@@ -30,7 +30,7 @@ func read(t *testing.T, env map[string]string, args ...string) (cfg Config, err 
 
 func TestConfigPrecedence(t *testing.T) {
 	data := t.TempDir()
-	file := "listen: 127.0.0.1:1\ndomain: file.example\nadmin: root@file.example\nstart-timeout: 2m\n"
+	file := "listen: 127.0.0.1:1\ndomain: file.example\nadmin: root@file.example\nstart-timeout: 2m\nno-outbound: true\n"
 	if err := os.WriteFile(filepath.Join(data, "config.yml"), []byte(file), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func TestConfigPrecedence(t *testing.T) {
 	}
 	want := Config{
 		Data: data, Listen: "127.0.0.1:3", Domain: "env.example", Admin: "root@file.example",
-		Registration: "closed", StartTimeout: 2 * time.Minute,
+		Registration: "closed", StartTimeout: 2 * time.Minute, NoOutbound: true,
 	}
 	if cfg != want {
 		t.Errorf("%+v, want %+v", cfg, want)

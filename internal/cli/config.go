@@ -29,6 +29,7 @@ type Config struct {
 	Bus          string        `yaml:"bus"`
 	Isolation    string        `yaml:"isolation"`
 	StartTimeout time.Duration `yaml:"start-timeout"`
+	NoOutbound   bool          `yaml:"no-outbound"`
 	AllowUnsafe  bool          `yaml:"allow-unsafe"`
 	Verbose      bool          `yaml:"verbose"`
 	Demo         bool          `yaml:"-"`
@@ -61,6 +62,7 @@ func UpCommand(std Streams, run func(*cli.Context, Config) error) *cli.Command {
 			setting("bus", "open the message bus to NATS clients on `ADDR`"),
 			setting("isolation", "use at most this `LEVEL`: full or process (default: the highest that works)"),
 			&cli.DurationFlag{Name: "start-timeout", Usage: "`TIME` that an application has to start listening (default: 1m)", EnvVars: []string{envName("start-timeout")}},
+			toggle("no-outbound", "give applications that start from now on no way out of this machine; staging keeps one, to fetch packages"),
 			toggle("allow-unsafe", "let others than the administrator push although this machine isolates nothing"),
 			toggle("verbose", "log every step"),
 			&cli.BoolFlag{Name: "demo", Usage: "also push a sample application and print its URL"},
@@ -119,7 +121,7 @@ func readConfig(c *cli.Context, std Streams) (Config, error) {
 	if cfg.Admin == "" {
 		cfg.Admin = "admin@" + cfg.Domain
 	}
-	for name, to := range map[string]*bool{"allow-unsafe": &cfg.AllowUnsafe, "verbose": &cfg.Verbose} {
+	for name, to := range map[string]*bool{"no-outbound": &cfg.NoOutbound, "allow-unsafe": &cfg.AllowUnsafe, "verbose": &cfg.Verbose} {
 		if c.IsSet(name) {
 			*to = c.Bool(name)
 		}
@@ -142,7 +144,7 @@ func readFile(cfg *Config) error {
 	d := yaml.NewDecoder(f)
 	d.KnownFields(true)
 	if err := d.Decode(cfg); err != nil {
-		return hinted(fmt.Errorf("%s: %w", path, err), "its keys are listen, domain, admin, registration, bus, isolation, start-timeout, allow-unsafe and verbose")
+		return hinted(fmt.Errorf("%s: %w", path, err), "its keys are listen, domain, admin, registration, bus, isolation, start-timeout, no-outbound, allow-unsafe and verbose")
 	}
 	return nil
 }
