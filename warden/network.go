@@ -38,31 +38,43 @@ func (p *Pool) withoutNetwork(why string) {
 
 // sweepNetwork removes what an earlier pool has left and no container needs.
 func (p *Pool) sweepNetwork() error {
-	if p.net == nil && len(p.containers) == 0 {
-		return removeNetwork(p.cfg.Dir)
-	}
 	if p.net == nil {
-		return nil
+		return p.removeNetwork()
 	}
 	var keep []record
 	for _, c := range p.containers {
-		if c.rec.Address.IsValid() {
+		if p.hasLink(c.rec) {
 			keep = append(keep, c.rec)
 		}
 	}
 	return p.net.sweep(keep)
 }
 
-// closeNetwork lets go of the network, which stays for the containers that are left.
+// closeNetwork lets go of the network, which stays for the containers that run.
 func (p *Pool) closeNetwork() error {
 	if p.net != nil {
 		p.net.close()
 	}
-	if len(p.List()) > 0 {
-		return nil
+	return p.removeNetwork()
+}
+
+// removeNetwork removes the network, unless a container still runs in it.
+func (p *Pool) removeNetwork() error {
+	for _, c := range p.List() {
+		select {
+		case <-c.done:
+		default:
+			if c.rec.Address.IsValid() {
+				return nil
+			}
+		}
 	}
 	return removeNetwork(p.cfg.Dir)
 }
+
+// hasLink says if a container has a link in the pool's network. One that had ended when
+// an earlier pool was closed has not: its range of addresses may be another.
+func (p *Pool) hasLink(r record) bool { return p.net != nil && p.net.prefix.Contains(r.Address) }
 
 // takeAddress sets the address of a container on its way, if it is to have one.
 func (m *making) takeAddress() error {
@@ -119,7 +131,7 @@ func (m *making) connect() error {
 
 // disconnect removes a container's link.
 func (p *Pool) disconnect(r record) error {
-	if p.net == nil || !r.Address.IsValid() {
+	if !p.hasLink(r) {
 		return nil
 	}
 	return p.net.disconnect(r)
@@ -127,7 +139,7 @@ func (p *Pool) disconnect(r record) error {
 
 // traffic gives the bytes that the container has received and sent.
 func (c *Container) traffic() (received, sent int64) {
-	if c.p.net == nil || !c.rec.Address.IsValid() {
+	if !c.p.hasLink(c.rec) {
 		return 0, 0
 	}
 	return c.p.net.traffic(c.rec)
@@ -135,7 +147,7 @@ func (c *Container) traffic() (received, sent int64) {
 
 // shape holds a new bandwidth.
 func (c *Container) shape(b Bandwidth) error {
-	if c.p.net == nil || !c.rec.Address.IsValid() {
+	if !c.p.hasLink(c.rec) {
 		return nil
 	}
 	err := c.p.net.limit(c.rec, b)
