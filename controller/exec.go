@@ -57,7 +57,9 @@ func (c *Controller) exec(e echo.Context) error {
 	c.work.Add(1)           // the server does not wait for a connection that is no HTTP any more
 	defer c.work.Done()
 	client.SetReadLimit(api.ExecFrameMax)
-	if err := c.runIn(e.Request().Context(), client, &app, found[0]); err != nil {
+	token := e.Request().Header.Get("Authorization")
+	allowed := func() bool { _, ok := c.id.Caller(token, time.Now()); return ok }
+	if err := c.runIn(e.Request().Context(), client, &app, found[0], allowed); err != nil {
 		refuse(e.Request().Context(), client, err)
 	}
 	return nil
@@ -92,8 +94,9 @@ func refuse(ctx context.Context, client *websocket.Conn, why error) {
 	}
 }
 
-// runIn has the DEA run what the client asks for, and returns when both have said all.
-func (c *Controller) runIn(ctx context.Context, client *websocket.Conn, app *store.App, d bus.FoundDroplet) error {
+// runIn has the DEA run what the client asks for, and returns when both have said all, or
+// the client's token is not valid any more.
+func (c *Controller) runIn(ctx context.Context, client *websocket.Conn, app *store.App, d bus.FoundDroplet, allowed func() bool) error {
 	first, req, err := readRequest(ctx, client)
 	if err != nil {
 		return err
@@ -114,7 +117,7 @@ func (c *Controller) runIn(ctx context.Context, client *websocket.Conn, app *sto
 	if err := dea.Write(ctx, websocket.MessageText, first); err != nil {
 		return errors.New("the DEA does not answer")
 	}
-	c.pass(ctx, client, dea)
+	pass(ctx, client, dea, allowed)
 	return nil
 }
 
@@ -162,9 +165,8 @@ func firstWord(req api.ExecRequest) string {
 	return word[:min(len(word), 64)]
 }
 
-// pass hands messages on until one side closes, and then tells the other. The pings find
-// a client that has gone while the process reads no input, so that nobody reads from it.
-func (c *Controller) pass(ctx context.Context, client, dea *websocket.Conn) {
+// pass hands messages on until one side closes, and then tells the other.
+func pass(ctx context.Context, client, dea *websocket.Conn, allowed func() bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -173,7 +175,7 @@ func (c *Controller) pass(ctx context.Context, client, dea *websocket.Conn) {
 	}()
 	go func() {
 		defer cancel()
-		watch(ctx, client)
+		watch(ctx, client, allowed)
 	}()
 	passOn(ctx, client, dea)
 }
@@ -192,8 +194,9 @@ func passOn(ctx context.Context, to, from *websocket.Conn) {
 	}
 }
 
-// watch returns when the client is gone.
-func watch(ctx context.Context, client *websocket.Conn) {
+// watch returns when the client is gone, or may do this no longer. The pings find one that
+// has gone while the process reads no input, so that nobody reads from it.
+func watch(ctx context.Context, client *websocket.Conn, allowed func() bool) {
 	tick := time.NewTicker(execPing)
 	defer tick.Stop()
 	for {
@@ -205,7 +208,7 @@ func watch(ctx context.Context, client *websocket.Conn) {
 		wait, cancel := context.WithTimeout(ctx, execPing)
 		err := client.Ping(wait)
 		cancel()
-		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) || !allowed() {
 			return
 		}
 	}

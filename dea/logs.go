@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"cloudlet/controller/api"
@@ -220,7 +221,7 @@ func (s *logStream) search() error {
 
 // list names the logs: stderr and stdout, which there always are, and the app's own.
 func (s *logStream) list() ([]string, error) {
-	dir, err := s.root.Open("logs")
+	dir, err := s.root.OpenFile("logs", os.O_RDONLY|syscall.O_NONBLOCK, 0) // it may be a pipe by now
 	if err != nil {
 		return nil, err
 	}

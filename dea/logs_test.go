@@ -124,6 +124,32 @@ func TestLogsAreFollowed(t *testing.T) {
 	r.find(bus.FindDroplet{}, 0)
 }
 
+// The folder of the logs is the app's: what it puts there keeps nobody waiting.
+func TestLogsOfAHostileFolder(t *testing.T) {
+	r := newRig(t, dea.Config{})
+	for _, script := range []string{
+		"rm -rf logs; mkfifo logs", "rm -rf logs; ln -s /etc logs", "rm -rf logs; echo x > logs",
+		"cd logs; rm stdout.log; mkfifo stdout.log; ln -s /etc/passwd own.log; mkdir stderr.log.1 other.log",
+	} {
+		m := r.message(r.droplet("cd $HOME; " + script + "; touch $HOME/done; sleep 1000"))
+		m.URIs = nil
+		r.start(m)
+		found := r.find(bus.FindDroplet{States: []bus.State{bus.Running}}, 1)[0]
+		testkit.Eventually(t, func() error {
+			_, err := os.Stat(filepath.Join(r.pool.List()[0].Home(), "done"))
+			return err
+		})
+		if got := words(lines(t, bufio.NewReader(r.logs(found, "lines=all").Body), nil)); len(got) > 0 {
+			t.Errorf("%s: %q", script, got)
+		}
+		if err := bus.DEAStop.Publish(r.conn, bus.StopApp{Droplet: 42}); err != nil {
+			t.Fatal(err)
+		}
+		r.find(bus.FindDroplet{}, 0)
+		testkit.Eventually(t, func() error { return testkit.Equal(len(r.pool.List()), 0) })
+	}
+}
+
 func TestLogsAreForOwners(t *testing.T) {
 	r := newRig(t, dea.Config{})
 	m := r.message(r.droplet("sleep 1000"))
