@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
@@ -239,4 +240,61 @@ func (s *server) kilobytes(name string) int {
 	}
 	s.b.Fatalf("no %s", name)
 	return 0
+}
+
+// BenchmarkVersion is the time of `vmc version`: what the start of the program costs.
+func BenchmarkVersion(b *testing.B) { benchmarkStart(b, "version") }
+
+// BenchmarkApps is the time of `vmc apps`: a start and two requests.
+func BenchmarkApps(b *testing.B) { benchmarkStart(b, "apps") }
+
+func benchmarkStart(b *testing.B, args ...string) {
+	s, _ := launch(b, built(b), filepath.Join(b.TempDir(), "data"))
+	defer s.stop()
+	s.vmc("info") // logs in
+	b.ResetTimer()
+	var total time.Duration
+	for range b.N {
+		began := time.Now()
+		s.vmc(args...)
+		total += time.Since(began)
+	}
+	b.StopTimer()
+	report(b, total)
+}
+
+// BenchmarkPushAgain is the time of `vmc push --no-start` of 20,000 files, 200 MB, of
+// which one was changed since they were pushed.
+func BenchmarkPushAgain(b *testing.B) {
+	s, _ := launch(b, built(b), filepath.Join(b.TempDir(), "data"))
+	defer s.stop()
+	folder := b.TempDir()
+	rnd := rand.NewChaCha8([32]byte{})
+	for i := range 20_000 {
+		name := filepath.Join(folder, fmt.Sprintf("d%d/s%d/f%d.bin", i/1000, i/50, i))
+		if i%50 == 0 {
+			if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+				b.Fatal(err)
+			}
+		}
+		noise := make([]byte, 10<<10)
+		rnd.Read(noise) //nolint:errcheck // it cannot fail
+		if err := os.WriteFile(name, noise, 0o644); err != nil {
+			b.Fatal(err)
+		}
+	}
+	push := func(text string) {
+		if err := os.WriteFile(filepath.Join(folder, "index.html"), []byte(text), 0o644); err != nil {
+			b.Fatal(err)
+		}
+		s.vmc("push", "big", "--path", folder, "--no-start", "-n")
+	}
+	push("first")
+	var total time.Duration
+	for i := range b.N {
+		began := time.Now()
+		push(fmt.Sprint("again ", i))
+		total += time.Since(began)
+	}
+	report(b, total)
 }

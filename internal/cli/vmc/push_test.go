@@ -88,7 +88,7 @@ func TestPushSendsOnlyNewFiles(t *testing.T) {
 			t.Errorf("no line %q in:\n%s", line, out)
 		}
 	}
-	if got := c.uploaded("hello"); !slices.Equal(got, []string{"lib/", "server.js"}) {
+	if got := c.uploaded("hello"); !slices.Equal(got, []string{"server.js"}) {
 		t.Errorf("uploaded %q", got)
 	}
 	known := c.known["hello"]

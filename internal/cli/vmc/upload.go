@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"cloudlet/controller/api"
 	"cloudlet/internal/cli/vmc/appdir"
@@ -34,7 +35,11 @@ func (s *session) upload(ctx context.Context, c *api.Client, app string, dir *ap
 	}
 	defer os.Remove(zip.Name())
 	defer zip.Close()
-	err = s.step("  Packing application", func() error { return dir.Pack(ctx, zip, files) })
+	packing, total := "  Packing application", appdir.Size(files)
+	err = s.step(packing, func() error {
+		defer s.rewind(packing)
+		return dir.Pack(ctx, zip, files, func(done int64) { s.progress(packing, done, total) })
+	})
 	if err != nil {
 		return err
 	}
@@ -53,6 +58,7 @@ func (s *session) upload(ctx context.Context, c *api.Client, app string, dir *ap
 	if err != nil {
 		return err
 	}
+	s.sent = true
 	fmt.Fprint(s.out, "Push Status: ")
 	s.ok("Push")
 	return nil
@@ -86,11 +92,7 @@ func (s *session) match(ctx context.Context, c *api.Client, dir *appdir.Dir, fil
 		for _, r := range known {
 			there[r.FN] = true
 		}
-		for _, f := range files {
-			if !there[f.Path] {
-				rest = append(rest, f)
-			}
-		}
+		rest = slices.DeleteFunc(appdir.WithoutPlainFolders(files), func(f appdir.File) bool { return there[f.Path] })
 		return nil
 	})
 	return rest, known, err

@@ -279,7 +279,7 @@ func pack(t *testing.T, d *Dir, archive string) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := d.Pack(t.Context(), f, files); err != nil {
+	if err := d.Pack(t.Context(), f, files, func(int64) {}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -307,7 +307,7 @@ func describe(t *testing.T, d *Dir) []string {
 
 func TestPackNothing(t *testing.T) {
 	var b bytes.Buffer
-	if err := (&Dir{}).Pack(t.Context(), &b, nil); err != nil {
+	if err := (&Dir{}).Pack(t.Context(), &b, nil, func(int64) {}); err != nil {
 		t.Fatal(err)
 	}
 	z, err := zip.NewReader(bytes.NewReader(b.Bytes()), int64(b.Len()))

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -112,6 +113,18 @@ func Size(files []File) (total int64) {
 		total += f.Size
 	}
 	return total
+}
+
+// WithoutPlainFolders leaves out the folders that come into being with what is in them:
+// those of ordinary mode that are not empty.
+func WithoutPlainFolders(files []File) []File {
+	filled := map[string]bool{}
+	for _, f := range files {
+		filled[path.Dir(f.Path)] = true
+	}
+	return slices.DeleteFunc(slices.Clone(files), func(f File) bool {
+		return f.Mode.IsDir() && f.Mode.Perm() == 0o755 && filled[f.Path]
+	})
 }
 
 // Fingerprint is the SHA-1 of a file of the app.

@@ -18,17 +18,19 @@ import (
 // something in it.
 const emptyName = ".__empty__"
 
-// Pack writes a zip of the files. Modes, times and symbolic links are kept.
-func (d *Dir) Pack(ctx context.Context, w io.Writer, files []File) error {
+// Pack writes a zip of the files. Modes, times and symbolic links are kept. Progress is
+// told how many bytes of the files were packed so far.
+func (d *Dir) Pack(ctx context.Context, w io.Writer, files []File, progress func(done int64)) error {
 	z := zip.NewWriter(w)
 	z.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) {
 		return flate.NewWriter(w, flate.BestSpeed) // uploads are mostly to this machine
 	})
+	count := &counter{ctx: ctx, progress: progress}
 	for _, f := range files {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err := d.packFile(z, f); err != nil {
+		if err := d.packFile(z, f, count); err != nil {
 			return fmt.Errorf("%s: %w", f.Path, err)
 		}
 	}
@@ -40,7 +42,25 @@ func (d *Dir) Pack(ctx context.Context, w io.Writer, files []File) error {
 	return z.Close()
 }
 
-func (d *Dir) packFile(z *zip.Writer, f File) error {
+// counter tells how much was read, and ends with its context also within a large file.
+type counter struct {
+	ctx      context.Context
+	from     io.Reader
+	done     int64
+	progress func(int64)
+}
+
+func (c *counter) Read(b []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, c.ctx.Err()
+	}
+	n, err := c.from.Read(b)
+	c.done += int64(n)
+	c.progress(c.done)
+	return n, err
+}
+
+func (d *Dir) packFile(z *zip.Writer, f File, count *counter) error {
 	h := &zip.FileHeader{Name: f.Path, Method: zip.Deflate, Modified: f.Time}
 	h.SetMode(f.Mode)
 	if f.Mode.IsDir() {
@@ -59,7 +79,8 @@ func (d *Dir) packFile(z *zip.Writer, f File) error {
 		return err
 	}
 	defer in.Close()
-	_, err = io.Copy(w, in)
+	count.from = in
+	_, err = io.Copy(w, count)
 	return err
 }
 
