@@ -235,17 +235,16 @@ func match(answer string, choices []string) (string, bool) {
 }
 
 // password asks and shows a star for each letter.
-func (t *terminal) password(ctx context.Context, question string) (typed string, err error) {
+func (t *terminal) password(ctx context.Context, question string) (string, error) {
 	if t.keyboard == nil || t.never {
 		return t.ask(ctx, question, "")
 	}
-	fd := int(t.keyboard.Fd())
-	before, err := term.MakeRaw(fd)
+	ctx, raw, err := t.raw(ctx, "", "")
 	if err != nil {
 		return "", err
 	}
 	defer func() {
-		err = errors.Join(err, term.Restore(fd, before))
+		raw.restore()
 		fmt.Fprintln(t.err)
 	}()
 	fmt.Fprint(t.err, question+": ")
@@ -270,6 +269,8 @@ func (t *terminal) hidden() (string, error) {
 			}
 		case ctrlC, ctrlD:
 			return "", errInterrupted
+		case ctrlZ:
+			suspend()
 		case backspace, del:
 			if len(typed) > 0 {
 				typed = typed[:len(typed)-1]

@@ -151,7 +151,7 @@ func (s *session) explain(ctx context.Context, err error) (text, hint string) {
 	var fault *api.Fault
 	var away *api.Unreachable
 	switch {
-	case ctx.Err() != nil, errors.Is(err, errInterrupted):
+	case ctx.Err() != nil, errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
 		return "Interrupted.", s.whatIsLeft(ctx)
 	case errors.As(err, &p):
 		return p.text, p.hint
