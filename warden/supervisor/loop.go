@@ -50,7 +50,11 @@ type loop struct {
 	procs map[int]*process
 	main  *process
 	logs  [2]*logFile
-	relay *relay
+
+	relays []*relay
+	links  []syscall.Sockaddr // where set.Links lead
+
+	port  *relay         // nil if the container has none
 	files syscall.Rlimit // of descriptors, as it was at the start
 
 	phase phase
@@ -68,6 +72,13 @@ func newLoop(set Setup) (*loop, error) {
 	}
 	if l.home, err = openFolder(set.Home); err != nil {
 		return nil, wrap("open "+set.Home, err)
+	}
+	for _, k := range set.Links {
+		to, err := outsideSocket(k.Socket)
+		if err != nil {
+			return nil, wrap("link to "+k.Socket, err)
+		}
+		l.links = append(l.links, to)
 	}
 	if err := syscall.Chdir("/"); err != nil {
 		return nil, wrap("chdir /", err)
@@ -92,10 +103,7 @@ func newLoop(set Setup) (*loop, error) {
 	}
 	l.add(controlFD, listener{l, controlFD})
 	l.connect(setupFD)
-	if set.Relay != 0 {
-		l.relay = newRelay(l, relayFD, set.Relay)
-	}
-	return l, nil
+	return l, l.openRelays()
 }
 
 // raiseFiles takes all the descriptors it may have: the relay needs two per connection.
@@ -127,8 +135,8 @@ func (l *loop) run() int {
 // timeout is the time in milliseconds until tick has something to do, -1 for never.
 func (l *loop) timeout() int {
 	next := l.next
-	if l.relay != nil {
-		if t := l.relay.deadline(); t != 0 && (next == 0 || t < next) {
+	for _, r := range l.relays {
+		if t := r.deadline(); t != 0 && (next == 0 || t < next) {
 			next = t
 		}
 	}
@@ -143,15 +151,15 @@ func (l *loop) timeout() int {
 }
 
 func (l *loop) tick() {
-	if l.next == 0 && l.relay == nil {
+	if l.next == 0 && len(l.relays) == 0 {
 		return
 	}
 	now := nanotime()
 	if l.next != 0 && now >= l.next {
 		l.kill()
 	}
-	if l.relay != nil {
-		l.relay.tick(now)
+	for _, r := range l.relays {
+		r.tick(now)
 	}
 }
 

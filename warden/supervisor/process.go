@@ -49,8 +49,8 @@ func (l *loop) start(cmd Command) (Number, error) {
 	l.main = &process{pid: pid}
 	l.procs[pid] = l.main
 	l.logs = [2]*logFile{l.newLog("stdout.log", out[0]), l.newLog("stderr.log", errs[0])}
-	if l.relay != nil {
-		l.relay.begin()
+	if l.port != nil {
+		l.port.begin()
 	}
 	return Number(pid), nil
 }

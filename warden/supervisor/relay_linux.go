@@ -10,6 +10,7 @@ const (
 	acceptRound  = 64        // connections taken before others have their turn
 	flowRound    = 512 << 10 // bytes moved before others have their turn
 	relayMost    = 4096      // connections at a time
+	linkMost     = 256       // connections at a time of a link
 	heldMost     = 8 << 20   // bytes held for slow readers before reads become small
 	smallRead    = 2 << 10   // size of those
 	probeFirst   = 5 * millisecond
@@ -21,14 +22,18 @@ const (
 	fdsElsewhere = 64
 )
 
-// relay carries connections from a socket outside the container's network
-// namespace to its main process, which listens inside on the same port, on
-// 127.0.0.1 or ::1. The outer socket listens only once the inner one does, so
-// that a refused connection means "not ready" outside as it does inside.
+// relay carries connections across the border of the container's network namespace: it
+// accepts them on one side and dials on the other. A socket belongs to the namespace in
+// which it was made, so one process has both sides.
+//
+// The relay of the container's port listens outside and dials the main process, on
+// 127.0.0.1 or ::1. It listens only once that does, so that a refused connection means
+// "not ready" outside as it does inside. A relay of a link listens inside and dials a
+// unix socket of the host.
 type relay struct {
 	l        *loop
 	listener int
-	inside   []target // addresses to try; the one that answered, later
+	to       []target // addresses to try; the one that answered, later
 	started  int64    // when probing began
 	probe    int64    // time of the next probe, 0 when it is over
 	paused   int64    // when accepting goes on, 0 if it is not paused
@@ -39,20 +44,59 @@ type relay struct {
 	spare    []*tunnel
 }
 
-func newRelay(l *loop, fd, port int) *relay {
-	syscall.CloseOnExec(fd)
-	syscall.SetNonblock(fd, true)
-	six := [16]byte{15: 1}
-	most := (int(min(l.files.Max, 1<<20)) - fdsElsewhere) / fdsPerRelay
-	return &relay{
-		l:        l,
-		listener: fd,
-		inside: []target{
-			{&syscall.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}, -1},
-			{&syscall.SockaddrInet6{Port: port, Addr: six}, -1},
-		},
-		most: max(1, min(relayMost, most)),
+// openRelays makes the container's relays, when its network is there.
+func (l *loop) openRelays() error {
+	if l.set.Relay != 0 {
+		port := l.set.Relay
+		l.port = l.newRelay(relayFD, relayMost,
+			&syscall.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}},
+			&syscall.SockaddrInet6{Port: port, Addr: [16]byte{15: 1}})
 	}
+	for i, k := range l.set.Links {
+		if err := l.openLink(k.Port, l.links[i]); err != nil {
+			return wrap("link on port "+itoa(int64(k.Port)), err)
+		}
+	}
+	return nil
+}
+
+func (l *loop) newRelay(listener, most int, to ...syscall.Sockaddr) *relay {
+	syscall.CloseOnExec(listener)
+	syscall.SetNonblock(listener, true)
+	all := (int(min(l.files.Max, 1<<20)) - fdsElsewhere) / fdsPerRelay
+	r := &relay{l: l, listener: listener, most: max(1, min(most, all/(1+len(l.set.Links))))}
+	for _, addr := range to {
+		r.to = append(r.to, target{addr, -1})
+	}
+	l.relays = append(l.relays, r)
+	return r
+}
+
+func (l *loop) openLink(port int, to syscall.Sockaddr) error {
+	fd, err := syscall.Socket(syscall.AF_INET, socketFlags, 0)
+	if err != nil {
+		return err
+	}
+	r := l.newRelay(fd, linkMost, to)
+	syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		return err
+	}
+	return r.listen()
+}
+
+// outsideSocket gives the address of a unix socket of the host that stays good when the
+// root changes, and when the socket is made anew: by way of its folder.
+func outsideSocket(path string) (syscall.Sockaddr, error) {
+	i := len(path) - 1
+	for i > 0 && path[i] != '/' {
+		i--
+	}
+	f, err := openFolder(path[:max(i, 0)])
+	if err != nil {
+		return nil, err
+	}
+	return &syscall.SockaddrUnix{Name: "/proc/self/fd/" + itoa(int64(f)) + path[i:]}, nil
 }
 
 // begin starts looking for the main process's socket.
@@ -94,23 +138,29 @@ func (r *relay) tick(now int64) {
 // look tries the addresses inside. A connection that is neither made nor
 // refused at once stays pending until the next time.
 func (r *relay) look(now int64) {
-	for i := range r.inside {
-		if !r.inside[i].answers() {
+	for i := range r.to {
+		if !r.to[i].answers() {
 			continue
 		}
-		for k := range r.inside {
-			r.inside[k].drop()
+		for k := range r.to {
+			r.to[k].drop()
 		}
-		r.inside, r.probe = r.inside[i:i+1], 0
-		if syscall.Listen(r.listener, backlog) == nil {
-			r.l.add(r.listener, r)
-		}
+		r.to, r.probe = r.to[i:i+1], 0
+		r.listen()
 		return
 	}
 	r.probe = now + min(max((now-r.started)/probeShare, probeFirst), probeLast)
 }
 
-// target is an address inside and an attempt to connect to it, -1 if there is none.
+func (r *relay) listen() error {
+	err := syscall.Listen(r.listener, backlog)
+	if err == nil {
+		r.l.add(r.listener, r)
+	}
+	return err
+}
+
+// target is an address and an attempt to connect to it, -1 if there is none.
 type target struct {
 	addr syscall.Sockaddr
 	fd   int
@@ -145,8 +195,11 @@ func (t *target) drop() {
 }
 
 func family(addr syscall.Sockaddr) int {
-	if _, ok := addr.(*syscall.SockaddrInet6); ok {
+	switch addr.(type) {
+	case *syscall.SockaddrInet6:
 		return syscall.AF_INET6
+	case *syscall.SockaddrUnix:
+		return syscall.AF_UNIX
 	}
 	return syscall.AF_INET
 }
@@ -158,10 +211,10 @@ func (r *relay) ready(event) {
 			r.pause()
 			return
 		}
-		out, _, err := syscall.Accept4(r.listener, syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK)
+		fd, _, err := syscall.Accept4(r.listener, syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK)
 		switch err {
 		case nil:
-			r.open(out)
+			r.open(fd)
 		case syscall.EINTR, syscall.ECONNABORTED:
 		case syscall.EAGAIN:
 			return
@@ -178,32 +231,33 @@ func (r *relay) pause() {
 	r.paused = nanotime() + acceptPause
 }
 
-// open connects inside for a connection that came from outside.
-func (r *relay) open(out int) {
-	addr := r.inside[0].addr
-	in, err := syscall.Socket(family(addr), socketFlags, 0)
+// open dials for a connection that was accepted.
+func (r *relay) open(from int) {
+	addr := r.to[0].addr
+	to, err := syscall.Socket(family(addr), socketFlags, 0)
 	if err != nil {
-		reset(out)
-		syscall.Close(out)
+		reset(from)
+		syscall.Close(from)
 		return
 	}
-	syscall.SetsockoptInt(out, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
-	syscall.SetsockoptInt(in, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
-	if err := syscall.Connect(in, addr); err != nil && err != syscall.EINPROGRESS {
-		reset(out)
-		syscall.Close(out)
-		syscall.Close(in)
+	for _, fd := range []int{from, to} { // where it is TCP
+		syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
+	}
+	if err := syscall.Connect(to, addr); err != nil && err != syscall.EINPROGRESS {
+		reset(from)
+		syscall.Close(from)
+		syscall.Close(to)
 		return
 	}
-	t := r.tunnel(out, in)
+	t := r.tunnel(from, to)
 	r.pairs++
-	for _, fd := range []int{out, in} {
+	for _, fd := range []int{from, to} {
 		r.l.watch(fd, t)
 		r.l.poll.addEdges(fd)
 	}
 }
 
-func (r *relay) tunnel(out, in int) *tunnel {
+func (r *relay) tunnel(from, to int) *tunnel {
 	var t *tunnel
 	if n := len(r.spare); n > 0 {
 		t, r.spare = r.spare[n-1], r.spare[:n-1]
@@ -212,8 +266,8 @@ func (r *relay) tunnel(out, in int) *tunnel {
 	}
 	*t = tunnel{r: r}
 	// Writing is tried before the first event: the kernel says if it is too early.
-	t.up = flow{from: out, to: in, writable: true}
-	t.down = flow{from: in, to: out, writable: true}
+	t.up = flow{from: from, to: to, writable: true}
+	t.down = flow{from: to, to: from, writable: true}
 	return t
 }
 
@@ -226,7 +280,7 @@ func reset(fd int) {
 // they are ready for is remembered in the flows.
 type tunnel struct {
 	r        *relay
-	up, down flow // from outside to inside, and back
+	up, down flow // from who was accepted to who was dialled, and back
 	queued   bool
 	closed   bool
 }

@@ -98,6 +98,12 @@ type Limits struct {
 	Processes uint64
 }
 
+// Link is a TCP port inside, on 127.0.0.1, that leads to a unix socket of the host.
+type Link struct {
+	Port   int
+	Socket string // an absolute path
+}
+
 // Setup is all a supervisor is told at its start.
 type Setup struct {
 	Steps    []Step
@@ -108,9 +114,10 @@ type Setup struct {
 	LogMax   int64  // bytes of a log file before it is rotated
 	Relay    int    // port on which the main process will listen, 0 for no relay
 	Limits   Limits
-	Groups   int    // descriptors of control groups that were inherited
-	Clone    bool   // there is one, a folder to clone into; else files to write 0 to
-	Rootless bool   // in a user namespace with no other user than Owner
+	Groups   int  // descriptors of control groups that were inherited
+	Clone    bool // there is one, a folder to clone into; else files to write 0 to
+	Rootless bool // in a user namespace with no other user than Owner
+	Links    []Link
 	Filter   string // of system calls, as rows of struct sock_filter; empty for none
 }
 
@@ -260,6 +267,11 @@ func (s Setup) Encode() []byte {
 	w.flag(s.Clone)
 	w.flag(s.Rootless)
 	w.str(s.Filter)
+	w.num(uint64(len(s.Links)))
+	for _, k := range s.Links {
+		w.num(uint64(k.Port))
+		w.str(k.Socket)
+	}
 	return w
 }
 
@@ -281,6 +293,9 @@ func DecodeSetup(b []byte) (Setup, error) {
 	s.Clone = r.num() != 0
 	s.Rootless = r.num() != 0
 	s.Filter = r.str()
+	for range r.count(2 * 8) {
+		s.Links = append(s.Links, Link{Port: int(r.num() & 0xffff), Socket: r.str()})
+	}
 	return s, r.end()
 }
 
