@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -31,7 +32,7 @@ func (d *DEA) environment(i *instance, box *warden.Container) []string {
 		e.set(name, "")
 	}
 	d.oldEnvironment(&e, i, port)
-	for _, entry := range i.Env {
+	for _, entry := range slices.Concat(box.ProxyEnv(i.Env), i.Env) {
 		name, value, _ := strings.Cut(entry, "=")
 		e.set(name, e.expand(value))
 	}

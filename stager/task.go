@@ -234,7 +234,8 @@ func (t *task) command(ctx context.Context, args ...string) error {
 		"HOME=" + home, "TMPDIR=" + home + "/tmp", "LANG=C.UTF-8", "USER=vcap",
 		"PATH=" + bin + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 	}
-	env = append(env, t.request.Properties.Environment...)
+	own := t.request.Properties.Environment
+	env = slices.Concat(env, t.box.ProxyEnv(own), own)
 	lines := &lineWriter{line: func(s string) { t.say("%s", s) }}
 	exit, err := t.box.Run(ctx, warden.Command{Args: args, Env: env, Dir: home + "/app"},
 		warden.Streams{Stdout: lines, Stderr: lines})

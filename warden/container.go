@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"maps"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
@@ -139,6 +141,9 @@ func (c *Container) ended() {
 		if err := c.group.remove(); err != nil {
 			c.p.log.Warn("a group stays behind", "group", c.rec.Group, "err", err)
 		}
+	}
+	if c.rec.Pasta {
+		os.Remove(filepath.Join(c.dir, supervisor.NetworkName)) // if the supervisor could not
 	}
 	c.mu.Lock()
 	c.exit = e

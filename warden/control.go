@@ -22,7 +22,17 @@ const maxSocketPath = 90
 
 // listenControl makes the control socket of the container in dir.
 func listenControl(dir string) (*os.File, error) {
-	path, done, err := socketPath(dir)
+	ln, err := listen(dir, socketName)
+	if err != nil {
+		return nil, err
+	}
+	defer ln.Close()
+	return ln.File()
+}
+
+// listen makes a unix socket for this user alone.
+func listen(dir, name string) (*net.UnixListener, error) {
+	path, done, err := socketPath(dir, name)
 	if err != nil {
 		return nil, err
 	}
@@ -32,17 +42,17 @@ func listenControl(dir string) (*os.File, error) {
 		return nil, err
 	}
 	ln.SetUnlinkOnClose(false)
-	defer ln.Close()
 	if err := os.Chmod(path, 0o600); err != nil {
+		ln.Close()
 		return nil, err
 	}
-	return ln.File()
+	return ln, nil
 }
 
 // dial connects to the supervisor of the container in dir; ErrGone says that
 // there is none any more.
 func dial(ctx context.Context, dir string) (*net.UnixConn, error) {
-	path, done, err := socketPath(dir)
+	path, done, err := socketPath(dir, socketName)
 	if err != nil {
 		return nil, err
 	}
@@ -57,17 +67,17 @@ func dial(ctx context.Context, dir string) (*net.UnixConn, error) {
 	return conn.(*net.UnixConn), nil
 }
 
-// socketPath gives a path of the control socket that is short enough for an
+// socketPath gives a path of a socket in dir that is short enough for an
 // address; done is called when it was used.
-func socketPath(dir string) (path string, done func(), err error) {
+func socketPath(dir, name string) (path string, done func(), err error) {
 	if len(dir) <= maxSocketPath {
-		return filepath.Join(dir, socketName), func() {}, nil
+		return filepath.Join(dir, name), func() {}, nil
 	}
 	short, done, err := shortFolder(dir)
 	if err != nil {
 		return "", nil, err
 	}
-	return filepath.Join(short, socketName), done, nil
+	return filepath.Join(short, name), done, nil
 }
 
 // socketPair gives the two ends of a connection, the second as a file to inherit.

@@ -60,6 +60,15 @@ func (p *Pool) Create(ctx context.Context, s Spec) (c *Container, err error) {
 	return c, nil
 }
 
+// probe makes a container, which is the only sure way to know that it works.
+func (p *Pool) probe(ctx context.Context, level Level) error {
+	m := making{p: p, rec: record{Spec: Spec{Handle: ".probe", Network: NetworkOwn}, Level: level, User: noUser}}
+	m.dir = filepath.Join(p.cfg.Dir, m.rec.Spec.Handle)
+	defer m.release()
+	defer m.undo()
+	return m.make(ctx)
+}
+
 // making is a container on its way.
 type making struct {
 	p     *Pool
@@ -90,7 +99,7 @@ func (m *making) make(ctx context.Context) (err error) {
 	if err := m.start(); err != nil {
 		return err
 	}
-	if err := m.connect(); err != nil {
+	if err := m.connect(ctx); err != nil {
 		return fmt.Errorf("network: %w", err)
 	}
 	if err := m.setUp(ctx); err != nil {
@@ -241,6 +250,10 @@ func (m *making) start() error {
 // setUp tells the supervisor what to make, and waits until it has.
 func (m *making) setUp(ctx context.Context) error {
 	defer deadline(ctx, m.conn)()
+	links, err := m.links()
+	if err != nil {
+		return err
+	}
 	set := supervisor.Setup{
 		Folder:   m.dir,
 		Home:     m.rec.Home,
@@ -251,6 +264,7 @@ func (m *making) setUp(ctx context.Context) error {
 		Limits:   wireLimits(m.rec.Spec.Limits),
 		Groups:   m.groupFiles,
 		Clone:    m.clone,
+		Links:    links,
 	}
 	if m.relay {
 		set.Relay = m.rec.Port
@@ -259,7 +273,7 @@ func (m *making) setUp(ctx context.Context) error {
 		set.Steps = steps(m.rec, m.dir, m.group)
 		set.Filter = string(m.p.filter)
 	}
-	_, err := ask(m.conn, supervisor.KindSetup, set.Encode())
+	_, err = ask(m.conn, supervisor.KindSetup, set.Encode())
 	if errors.Is(err, ErrGone) {
 		err = m.lastWords(err)
 	}

@@ -63,7 +63,7 @@ func resolvConf(r record) string {
 		b, _ := os.ReadFile(resolvFile)
 		return string(b)
 	}
-	if r.Spec.Network == NetworkClosed || !r.Address.IsValid() {
+	if r.Spec.Network == NetworkClosed || !r.Address.IsValid() && !r.Pasta {
 		return "" // there is nobody to ask
 	}
 	host := readResolver(resolvFile)
@@ -76,8 +76,11 @@ func resolvConf(r record) string {
 			lines = append(lines, "nameserver "+a.String())
 		}
 	}
-	forwarder := gateway(netip.PrefixFrom(r.Address, rangeBits))
-	return strings.Join(append(lines, "nameserver "+forwarder.String()), "\n") + "\n"
+	forwarder := pastaDNS
+	if r.Address.IsValid() {
+		forwarder = gateway(netip.PrefixFrom(r.Address, rangeBits)).String()
+	}
+	return strings.Join(append(lines, "nameserver "+forwarder), "\n") + "\n"
 }
 
 // hosts is a container's /etc/hosts.

@@ -23,8 +23,6 @@ const (
 	mostConnections = 4096 // of a container, outward, at a time: the kernel follows 65,536 or more in all
 )
 
-var linkLocal = netip.MustParsePrefix("169.254.0.0/16") // a cloud's metadata are there
-
 // match is the beginning of a rule; a verdict is its end.
 type match = []expr.Any
 

@@ -72,15 +72,6 @@ func joinGroup(attr *syscall.SysProcAttr, folder *os.File) {
 	}
 }
 
-// probe makes a container, which is the only sure way to know that it works.
-func (p *Pool) probe(ctx context.Context, level Level) error {
-	m := making{p: p, rec: record{Spec: Spec{Handle: ".probe", Network: NetworkOwn}, Level: level, User: noUser}}
-	m.dir = filepath.Join(p.cfg.Dir, m.rec.Spec.Handle)
-	defer m.release()
-	defer m.undo()
-	return m.make(ctx)
-}
-
 // userNamespaceHint says what to do where the system keeps user namespaces from users.
 func userNamespaceHint() string {
 	const hint = "`cloudlet doctor` tells more"

@@ -1,10 +1,16 @@
 package warden
 
 import (
+	"context"
+	"crypto/rand"
 	"encoding/binary"
+	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"strconv"
+
+	"cloudlet/warden/supervisor"
 )
 
 // relayHost is where the supervisor's relay listens, and apps at level process.
@@ -14,26 +20,39 @@ const relayHost = "127.0.0.1"
 // as there are ports for them.
 const rangeBits = 20
 
+var linkLocal = netip.MustParsePrefix("169.254.0.0/16") // a cloud's metadata are there
+
+// mostLinks bounds the links of a container.
+const mostLinks = 16
+
 // useNetwork has containers get addresses of their own, where that works.
-func (p *Pool) useNetwork() {
+func (p *Pool) useNetwork(ctx context.Context) (err error) {
 	switch p.iso.Level {
 	case Process:
 		p.iso.Outward = true // by the host's network
-		return
+		return nil
 	case Rootless:
-		p.withoutNetwork("only root may make links")
-		return
+		return p.useUserNetwork(ctx)
 	}
 	n, err := openNetwork(p.cfg.Dir, p.log)
 	if err != nil {
-		p.withoutNetwork(err.Error())
-		return
+		p.iso.Reasons = append(p.iso.Reasons, "applications are reached through Cloudlet and have no network outward: "+err.Error())
+		return nil
 	}
 	p.net, p.iso.Outward = n, true
+	return nil
 }
 
-func (p *Pool) withoutNetwork(why string) {
-	p.iso.Reasons = append(p.iso.Reasons, "applications are reached through Cloudlet and have no network outward: "+why)
+// useUserNetwork has containers get the way outward that an ordinary user can give them.
+// The proxy goes on for those that were made when there was no pasta.
+func (p *Pool) useUserNetwork(ctx context.Context) (err error) {
+	if err := p.findPasta(ctx); err != nil {
+		p.iso.Proxy = true
+		p.iso.Reasons = append(p.iso.Reasons, "applications reach the outside by an HTTP proxy only, which their environment names: "+err.Error())
+	}
+	p.iso.Outward = true
+	p.proxy, err = serveProxy(p.cfg.Dir, p.Get, p.log)
+	return err
 }
 
 // sweepNetwork removes what an earlier pool has left and no container needs.
@@ -76,8 +95,15 @@ func (p *Pool) removeNetwork() error {
 // an earlier pool was closed has not: its range of addresses may be another.
 func (p *Pool) hasLink(r record) bool { return p.net != nil && p.net.prefix.Contains(r.Address) }
 
-// takeAddress sets the address of a container on its way, if it is to have one.
+// takeAddress sets the address of a container on its way, if it is to have one, or
+// another way outward.
 func (m *making) takeAddress() error {
+	if m.rec.Level == Rootless && m.rec.Spec.Network == NetworkOwn {
+		m.rec.Pasta = m.p.pasta != ""
+		if !m.rec.Pasta {
+			m.rec.Proxy = rand.Text()
+		}
+	}
 	if m.p.net == nil || m.rec.Spec.Network == NetworkHost {
 		return nil
 	}
@@ -122,11 +148,31 @@ func number(p netip.Prefix, a netip.Addr) int {
 func gateway(p netip.Prefix) netip.Addr { return nth(p, 1) }
 
 // connect gives the container its link.
-func (m *making) connect() error {
-	if !m.rec.Address.IsValid() {
-		return nil
+func (m *making) connect(ctx context.Context) error {
+	switch {
+	case m.rec.Address.IsValid():
+		return m.p.net.connect(m.rec)
+	case m.rec.Pasta:
+		return m.startPasta(ctx)
 	}
-	return m.p.net.connect(m.rec)
+	return nil
+}
+
+// links are the container's own, and the one to the proxy.
+func (m *making) links() (l []supervisor.Link, err error) {
+	if m.rec.Level == Process || m.rec.Spec.Network == NetworkHost {
+		return nil, nil
+	}
+	if len(m.rec.Spec.Links) > mostLinks {
+		return nil, fmt.Errorf("%d links: more than %d", len(m.rec.Spec.Links), mostLinks)
+	}
+	for _, k := range m.rec.Spec.Links {
+		l = append(l, supervisor.Link(k))
+	}
+	if m.rec.Proxy != "" {
+		l = append(l, supervisor.Link{Port: proxyPort, Socket: filepath.Join(m.p.cfg.Dir, proxySocket)})
+	}
+	return l, nil
 }
 
 // disconnect removes a container's link.

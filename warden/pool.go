@@ -58,6 +58,8 @@ type Pool struct {
 	filter []byte // of system calls; empty where there is none
 	lock   *os.File
 	disk   pacer
+	pasta  string   // the program, if it is the way outward of new containers
+	proxy  *proxy   // nil where containers need none
 	net    *network // nil where containers have no addresses of their own
 
 	mu         sync.Mutex
@@ -103,7 +105,9 @@ func (p *Pool) Open(ctx context.Context) (err error) {
 		}
 	}()
 	p.iso = p.findLevel(ctx)
-	p.useNetwork()
+	if err := p.useNetwork(ctx); err != nil {
+		return err
+	}
 	if p.iso.Level == Process && ownUsers {
 		if p.homes, err = makeHomes(p.cfg.Dir); err != nil {
 			return err
@@ -270,6 +274,9 @@ func (p *Pool) Close() error {
 	}
 	if p.groups != nil {
 		p.groups.close()
+	}
+	if p.proxy != nil {
+		p.proxy.close()
 	}
 	if p.lock == nil {
 		return nil

@@ -41,6 +41,8 @@ type record struct {
 	Group string // group.path of its control group; empty where there is none
 	// Address is the container's own; none where it has loopback or the host's network.
 	Address netip.Addr
+	Pasta   bool   // the way outward is pasta
+	Proxy   string // the password at the proxy, where that is the way outward
 }
 
 // inside is the user that the container's processes are, where that is another one than

@@ -86,6 +86,9 @@ func steps(r record, dir string, g group) []supervisor.Step {
 	if r.Spec.Network != NetworkHost {
 		f.add(supervisor.Step{Op: supervisor.OpLoopbackUp})
 	}
+	if r.Pasta {
+		f.list = append(f.list, unreachable()...)
+	}
 	f.add(supervisor.Step{Op: supervisor.OpRemount, Target: f.root, Flags: readOnly})
 	f.add(supervisor.Step{Op: supervisor.OpPivot, Target: f.root})
 	return f.list

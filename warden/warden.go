@@ -48,6 +48,7 @@ type Isolation struct {
 	Disk    string   // who holds the limits of disk: "image", or "watched"
 	Limits  string   // who holds the others: "cgroup v2", "cgroup v1", or "watched" by whoever uses the pool
 	Outward bool     // containers with NetworkOwn reach what lies outside of this machine
+	Proxy   bool     // they do so by an HTTP proxy alone; see Container.ProxyEnv
 }
 
 // Limits are upper bounds; zero means unlimited.
@@ -76,6 +77,13 @@ type Mount struct {
 	Writable bool
 }
 
+// Link is a TCP port inside, on 127.0.0.1, that leads to a unix socket of the host. It
+// holds where the container has a network namespace of its own.
+type Link struct {
+	Port   int
+	Socket string // an absolute path; the socket may be made anew at any time
+}
+
 // Network says which network a container is in.
 type Network string
 
@@ -96,6 +104,7 @@ type Spec struct {
 	Limits     Limits
 	Network    Network           // NetworkOwn where empty; levels without namespaces use the host's
 	Port       bool              // allocate a TCP port on which the container can be reached
+	Links      []Link            // at most 16
 	Mounts     []Mount           // what it sees besides the system's own folders
 	Properties map[string]string // the owner's notes; kept over a restart
 }

@@ -39,3 +39,5 @@ func (f folder) rename(from, to string) error {
 }
 
 func (f folder) close() { syscall.Close(int(f)) }
+
+func (f folder) remove(name string) { syscall.Unlinkat(int(f), name) }

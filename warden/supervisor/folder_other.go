@@ -31,3 +31,5 @@ func (f folder) rename(from, to string) error {
 }
 
 func (f folder) close() {}
+
+func (f folder) remove(name string) { syscall.Unlink(string(f) + "/" + name) }

@@ -26,6 +26,11 @@ import "syscall"
 // Env is the variable that turns a re-executed binary into a supervisor.
 const Env = "CLOUDLET_SUPERVISOR"
 
+// NetworkName is a file in the container's folder that a supervisor removes at its end:
+// what carries the container's network outward watches it, and ends as well. It is alone
+// in its folder, because some who watch see only the first of several changes.
+const NetworkName = "net/ns"
+
 // The descriptors a supervisor is started with, after the standard ones.
 const (
 	setupFD = 3 + iota

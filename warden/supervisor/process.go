@@ -218,6 +218,7 @@ func (l *loop) finish() {
 			g.drain()
 		}
 	}
+	l.folder.remove(NetworkName)
 	l.done = true
 }
 

@@ -15,6 +15,8 @@ const (
 	attrNoSuid      = 2
 	attrNoDev       = 4
 	attrNoExec      = 8
+	routeUp         = 1 // RTF_UP and RTF_REJECT of linux/route.h
+	routeReject     = 0x200
 )
 
 // prepare makes the container's surroundings and turns the supervisor into what
@@ -62,6 +64,8 @@ func (s Step) do() error {
 		return s.check("set host name", syscall.Sethostname([]byte(s.Data)))
 	case OpLoopbackUp:
 		return s.check("bring up loopback", loopbackUp())
+	case OpUnreachable:
+		return s.check("bar the way to", s.bar())
 	}
 	return ErrMalformed
 }
@@ -201,6 +205,34 @@ func loopbackUp() error {
 	}{flags: syscall.IFF_UP}
 	copy(req.name[:], "lo")
 	if _, _, e := syscall.RawSyscall(syscall.SYS_IOCTL, uintptr(fd), syscall.SIOCSIFFLAGS, uintptr(unsafe.Pointer(&req))); e != 0 {
+		return e
+	}
+	return nil
+}
+
+// bar adds a route that leads nowhere, by struct rtentry of linux/route.h.
+func (s Step) bar() error {
+	if len(s.Data) != 8 {
+		return ErrMalformed
+	}
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer syscall.Close(fd)
+	req := struct {
+		_                      uintptr
+		to, gateway, mask      syscall.RawSockaddrInet4
+		flags                  uint16
+		_                      int16
+		_, _                   uintptr
+		metric                 int16
+		device, mtu, window, _ uintptr
+	}{flags: routeUp | routeReject}
+	req.to.Family, req.mask.Family = syscall.AF_INET, syscall.AF_INET
+	copy(req.to.Addr[:], s.Data[:4])
+	copy(req.mask.Addr[:], s.Data[4:])
+	if _, _, e := syscall.RawSyscall(syscall.SYS_IOCTL, uintptr(fd), syscall.SIOCADDRT, uintptr(unsafe.Pointer(&req))); e != 0 && e != syscall.EEXIST {
 		return e
 	}
 	return nil

@@ -74,15 +74,16 @@ type Op uint64
 
 // The steps that make a container's surroundings, in the order they are given.
 const (
-	OpMount      Op = 1 + iota // mount Source on Target, Kind and Data as mount(2) has them, Flags
-	OpBind                     // show Source with all below it at Target (made as needed), restricted by Flags
-	OpRemount                  // change the flags of the mount at Target
-	OpFolder                   // make the folder Target with mode Flags
-	OpFile                     // make the file Target holding Data with mode Flags
-	OpLink                     // make the symbolic link Target that says Source
-	OpPivot                    // make Target the root and let go of the old one
-	OpHostname                 // set the host name to Data
-	OpLoopbackUp               // bring the loopback interface up
+	OpMount       Op = 1 + iota // mount Source on Target, Kind and Data as mount(2) has them, Flags
+	OpBind                      // show Source with all below it at Target (made as needed), restricted by Flags
+	OpRemount                   // change the flags of the mount at Target
+	OpFolder                    // make the folder Target with mode Flags
+	OpFile                      // make the file Target holding Data with mode Flags
+	OpLink                      // make the symbolic link Target that says Source
+	OpPivot                     // make Target the root and let go of the old one
+	OpHostname                  // set the host name to Data
+	OpLoopbackUp                // bring the loopback interface up
+	OpUnreachable               // no way leads to Target: Data is its address and its mask, four bytes each
 )
 
 // Step is one action on the way to a container.

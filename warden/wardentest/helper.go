@@ -38,6 +38,11 @@ var helpers = map[string]func(args []string){
 	"send":  helpSend,
 	"flood": helpFlood,
 	"deep":  helpDeep,
+
+	"connect":     helpConnect,
+	"connectMany": helpConnectMany,
+	"fetch":       helpFetch,
+	"largeHead":   helpLargeHead,
 }
 
 // helpFDs prints the descriptors that this program was started with.

@@ -175,7 +175,7 @@ func (n *internet) route(h *netlink.Handle, to, by string) {
 }
 
 // serve starts servers on the internet: TCP that tells who has connected, TCP that
-// sends what it gets back, UDP that notes who has sent, and DNS.
+// sends what it gets back, HTTP that tells what it was asked, UDP that notes who has sent, and DNS.
 func (n *internet) serve() {
 	n.inside(n.ns, func() error {
 		for _, port := range []string{":80", ":81"} {
@@ -186,6 +186,12 @@ func (n *internet) serve() {
 			n.Cleanup(func() { ln.Close() })
 			go accept(ln, port == ":81")
 		}
+		web, err := net.Listen("tcp4", ":82")
+		if err != nil {
+			return err
+		}
+		n.Cleanup(func() { web.Close() })
+		go tell(web)
 		udp, err := net.ListenPacket("udp4", webAddr+":9")
 		if err != nil {
 			return err

@@ -32,7 +32,7 @@ func testIsolation(s *suite) {
 	c := s.create(p, warden.Spec{Handle: "c", Mounts: append(helperMounts(p), warden.Mount{Source: shown, Target: "/var/shown"})})
 
 	links := "lo"
-	if p.Isolation().Outward {
+	if iso := p.Isolation(); iso.Outward && !iso.Proxy {
 		links = "eth0 lo"
 	}
 	for name, test := range map[string]struct{ script, want string }{

@@ -73,20 +73,6 @@ func (n *internet) container(p *warden.Pool, spec warden.Spec) *warden.Container
 	return n.create(p, spec)
 }
 
-// helps runs a helper and gives its lines.
-func (n *internet) helps(p *warden.Pool, c *warden.Container, name string, args ...string) []string {
-	n.Helper()
-	out, _ := n.runCommand(c, helper(n, p, c, name, args...))
-	return strings.Split(strings.TrimSuffix(out, "\n"), "\n")
-}
-
-func (n *internet) expect(what string, got []string, want ...string) {
-	n.Helper()
-	if !slices.Equal(got, want) {
-		n.Errorf("%s: %q, want %q", what, got, want)
-	}
-}
-
 // own is a container's own address.
 func own(c *warden.Container) string {
 	host, _, _ := net.SplitHostPort(c.Addrs()[0])
