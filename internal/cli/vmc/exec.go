@@ -19,7 +19,7 @@ func execCommand(ctx context.Context, s *session, args []string) error {
 	if err != nil {
 		return err
 	}
-	instance, err := s.wanted(ctx, c, app.Name)
+	instance, err := s.oneInstance()
 	if err != nil {
 		return err
 	}
@@ -27,7 +27,7 @@ func execCommand(ctx context.Context, s *session, args []string) error {
 	if s.keyboard != nil && s.redraws {
 		run = s.execOnTerminal
 	}
-	exit, err := run(ctx, c, app.Name, instance[0], api.ExecRequest{Args: args[1:]})
+	exit, err := run(ctx, c, app.Name, instance, api.ExecRequest{Args: args[1:]})
 	switch {
 	case err != nil:
 		return explainStopped(onlyHere(err, "runs no commands in instances", "Only Cloudlet does."), app)

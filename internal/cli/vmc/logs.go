@@ -43,20 +43,24 @@ func logsCommand(ctx context.Context, s *session, args []string) error {
 	return nil
 }
 
+// oneInstance is the one that --instance names, by index, id or the name that crashes
+// gave it, else the first one.
+func (s *session) oneInstance() (string, error) {
+	if s.opts.instance == "" {
+		return "0", nil
+	}
+	known, err := s.files.readInstances()
+	if id := known[s.opts.instance]; id != "" {
+		return id, err
+	}
+	return s.opts.instance, err
+}
+
 // wanted are the instances that --instance or --all name, else the first one.
 func (s *session) wanted(ctx context.Context, c *api.Client, app string) ([]string, error) {
 	if !s.opts.all {
-		instance := "0"
-		if s.opts.instance != "" {
-			known, err := s.files.readInstances()
-			if err != nil {
-				return nil, err
-			}
-			if instance = known[s.opts.instance]; instance == "" {
-				instance = s.opts.instance
-			}
-		}
-		return []string{instance}, nil
+		one, err := s.oneInstance()
+		return []string{one}, err
 	}
 	list, err := c.Instances(ctx, app)
 	if err != nil {

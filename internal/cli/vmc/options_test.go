@@ -9,6 +9,15 @@ import (
 	"testing"
 )
 
+// What follows a command that is run by way of an alias is its own, too.
+func TestParseAlias(t *testing.T) {
+	alias := func(word string) string { return strings.Replace(word, "x", "exec", 1) }
+	_, words, err := parse(strings.Fields("x hello ls --json"), alias)
+	if err != nil || strings.Join(words, " ") != "x hello ls --json" {
+		t.Errorf("got %q, %v", words, err)
+	}
+}
+
 // plain has no aliases.
 func plain(word string) string { return word }
 
@@ -43,6 +52,11 @@ func TestParse(t *testing.T) {
 		{"push --no-zip --verbose", options{verbose: true}, "push"},
 		{"create-service mysql --bi hello --port 3 --vmx a --vmrun b --save", options{bind: "hello"}, "create-service mysql"},
 		{"alias a -", options{}, "alias a -"},
+		{"exec --instance 1 hello ls -la --json -3", options{instance: "1"}, "exec hello ls -la --json -3"},
+		{"exec hello --json ls -la", options{json: true}, "exec hello ls -la"},
+		{"exec hello -- -x -- y", options{}, "exec hello -x -- y"},
+		{"push --r node a", options{runtime: "node"}, "push a"}, // the original's, though there is --recent
+		{"logs a --ta --re", options{tail: true, recent: true}, "logs a"},
 	} {
 		got, words, err := parse(strings.Fields(tc.line), plain)
 		if err != nil || !reflect.DeepEqual(got, tc.opts) || strings.Join(words, " ") != tc.words {

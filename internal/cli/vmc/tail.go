@@ -31,11 +31,10 @@ func (s *session) tailCommand(ctx context.Context, c *api.Client, app api.App) e
 		q.Lines = *s.opts.lines
 	}
 	if s.opts.instance != "" {
-		one, err := s.wanted(ctx, c, app.Name)
-		if err != nil {
+		var err error
+		if q.Instance, err = s.oneInstance(); err != nil {
 			return err
 		}
-		q.Instance = one[0]
 	}
 	if s.opts.tail && app.State != api.Started {
 		fmt.Fprintf(s.err, "Application '%[1]s' is stopped: `vmc start %[1]s` starts it\n", app.Name)
