@@ -279,11 +279,24 @@ func (c *group2) starved() int64 {
 	return n
 }
 
+// freeze returns when all processes have stopped, or run again. The library only sees to
+// it that the kernel was told so.
 func (c *group2) freeze(on bool) error {
-	if on {
-		return c.m.Freeze()
+	if !on {
+		return c.m.Thaw()
 	}
-	return c.m.Thaw()
+	if err := c.m.Freeze(); err != nil {
+		return err
+	}
+	for end := time.Now().Add(emptyTime); ; time.Sleep(time.Millisecond) {
+		frozen, err := counter(filepath.Join(c.dir, "cgroup.events"), "frozen")
+		if err != nil || frozen == 1 {
+			return err
+		}
+		if time.Now().After(end) {
+			return errors.New("the processes do not stop")
+		}
+	}
 }
 
 func (c *group2) kill() error {

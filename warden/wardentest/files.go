@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -235,51 +234,4 @@ func testUnremovable(s *suite) {
 	if _, err := os.Lstat(c.Home()); !errors.Is(err, os.ErrNotExist) {
 		s.Errorf("home: %v", err)
 	}
-}
-
-func testNoLeaks(s *suite) {
-	s.needsProc()
-	p := s.pool(warden.Config{})
-	round := func() {
-		c := s.create(p, warden.Spec{Port: true})
-		s.run(c, "true")
-		s.start(c, "sleep 1000")
-		s.destroy(c)
-	}
-	round()
-	before := s.count()
-	for range 100 {
-		round()
-	}
-	s.eventually(func() error {
-		if after := s.count(); after != before {
-			return fmt.Errorf("before: %+v, after: %+v", before, after)
-		}
-		return nil
-	})
-}
-
-type counts struct{ files, goroutines, mounts, children int }
-
-func (s *suite) count() (c counts) {
-	fds, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		s.Fatal(err)
-	}
-	c.files = len(fds)
-	c.goroutines = runtime.NumGoroutine()
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		s.Fatal(err)
-	}
-	c.mounts = strings.Count(string(mounts), " "+s.dir+"/") // others come and go as they like
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, f := range stats {
-		b, _ := os.ReadFile(f)
-		_, rest, _ := strings.Cut(string(b), ") ")
-		if f := strings.Fields(rest); len(f) > 1 && f[1] == fmt.Sprint(os.Getpid()) {
-			c.children++
-		}
-	}
-	return c
 }

@@ -43,6 +43,8 @@ var helpers = map[string]func(args []string){
 	"connectMany": helpConnectMany,
 	"fetch":       helpFetch,
 	"largeHead":   helpLargeHead,
+	"memory":      helpMemory,
+	"busy":        helpBusy,
 }
 
 // helpFDs prints the descriptors that this program was started with.

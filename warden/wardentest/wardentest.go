@@ -24,7 +24,7 @@ import (
 )
 
 // patience guards against hanging; nothing is measured with it.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // Open gives an opened pool with the settings in cfg, of the level under test.
 // The pool is closed by whoever asked for it.
@@ -69,6 +69,14 @@ func Run(t *testing.T, open Open) {
 		{"CreateErrors", testCreateErrors},
 		{"Unremovable", testUnremovable},
 		{"NoLeaks", testNoLeaks},
+		{"ManyAtOnce", testManyAtOnce},
+		{"MemoryLimit", testMemoryLimit},
+		{"MemoryRaised", testMemoryRaised},
+		{"ProcessLimit", testProcessLimit},
+		{"DiskLimit", testDiskLimit},
+		{"Freeze", testFreeze},
+		{"Shares", testShares},
+		{"Quota", testQuota},
 		{"Isolation", testIsolation},
 	} {
 		t.Run(test.name, func(t *testing.T) {
