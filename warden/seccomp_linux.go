@@ -12,6 +12,7 @@ import (
 	profile "github.com/moby/profiles/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
 )
 
 // filter is the program that decides which system calls the processes of a container
@@ -31,7 +32,7 @@ func filter() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := bpf.Assemble(append(unknownCalls(info), program...))
+	raw, err := bpf.Assemble(slices.Concat(unknownCalls(info), typing(), program))
 	if err != nil {
 		return nil, err
 	}
@@ -44,11 +45,28 @@ func filter() ([]byte, error) {
 	return b, nil
 }
 
+// Offsets in struct seccomp_data. Of an argument it is the lower half that ioctl looks at.
+const (
+	callNumber = 0
+	secondArg  = 24
+)
+
+// typing denies to type on a terminal what whoever sits there has not typed.
+func typing() []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.LoadAbsolute{Off: callNumber, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SYS_IOCTL, SkipFalse: 4},
+		bpf.LoadAbsolute{Off: secondArg, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.TIOCSTI, SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.TIOCLINUX, SkipFalse: 1},
+		bpf.RetConstant{Val: uint32(seccomp.ActionErrno) | uint32(syscall.EPERM)},
+	}
+}
+
 // unknownCalls answers calls that are younger than the list with "no such call", so that
 // programs fall back to what they did before there were any.
 func unknownCalls(info *arch.Info) []bpf.Instruction {
 	newest := slices.Max(slices.Collect(maps.Values(info.SyscallNames)))
-	const callNumber = 0 // in struct seccomp_data
 	return []bpf.Instruction{
 		bpf.LoadAbsolute{Off: callNumber, Size: 4},
 		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: uint32(newest), SkipFalse: 1},
