@@ -42,11 +42,12 @@ type server struct {
 	status operator.Status
 }
 
-// launch starts a cloud and gives the time until its API answers through the router.
-func launch(b testing.TB, binary, data string) (*server, time.Duration) {
+// launch starts a cloud, with further flags, and gives the time until its API answers
+// through the router.
+func launch(b testing.TB, binary, data string, flags ...string) (*server, time.Duration) {
 	b.Helper()
 	s := &server{b: b, binary: binary, data: data}
-	s.cmd = exec.Command(binary, "up", "--data", data, "--listen", "127.0.0.1:0")
+	s.cmd = exec.Command(binary, append([]string{"up", "--data", data, "--listen", "127.0.0.1:0"}, flags...)...)
 	s.cmd.Env = s.env()
 	began := time.Now()
 	if err := s.cmd.Start(); err != nil {
