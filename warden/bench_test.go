@@ -146,8 +146,8 @@ func serveEcho(addr string) {
 	}
 }
 
-// BenchmarkRelay compares a connection through the relay (full) with one that
-// needs none (process).
+// BenchmarkRelay compares the ways to an app: by the relay, by the container's own
+// address (direct), and, at level process, without either.
 func BenchmarkRelay(b *testing.B) {
 	for _, level := range levels {
 		b.Run(string(level), func(b *testing.B) {
@@ -162,21 +162,31 @@ func BenchmarkRelay(b *testing.B) {
 				copyBinary(b, m.Source, inside)
 			}
 			c.Own()
-			addr := fmt.Sprintf("127.0.0.1:%d", c.Port())
-			if err := c.Start(warden.Command{Args: []string{inside}, Env: []string{benchHelper + "=" + addr}}); err != nil {
+			listen := fmt.Sprintf("0.0.0.0:%d", c.Port())
+			if err := c.Start(warden.Command{Args: []string{inside}, Env: []string{benchHelper + "=" + listen}}); err != nil {
 				b.Fatal(err)
 			}
-			for {
-				conn, err := net.Dial("tcp", addr)
-				if err == nil {
-					conn.Close()
-					break
-				}
+			ways := map[string]string{"loopback/": c.Addrs()[0]}
+			if len(c.Addrs()) == 2 {
+				ways = map[string]string{"direct/": c.Addrs()[0], "relay/": c.Addrs()[1]}
 			}
-			b.Run("latency", func(b *testing.B) { benchLatency(b, addr) })
-			b.Run("connect", func(b *testing.B) { benchConnect(b, addr) })
-			b.Run("throughput", func(b *testing.B) { benchThroughput(b, addr) })
+			for name, addr := range ways {
+				awaitBench(addr)
+				b.Run(name+"latency", func(b *testing.B) { benchLatency(b, addr) })
+				b.Run(name+"connect", func(b *testing.B) { benchConnect(b, addr) })
+				b.Run(name+"throughput", func(b *testing.B) { benchThroughput(b, addr) })
+			}
 		})
+	}
+}
+
+func awaitBench(addr string) {
+	for {
+		conn, err := net.Dial("tcp", addr)
+		if err == nil {
+			conn.Close()
+			return
+		}
 	}
 }
 

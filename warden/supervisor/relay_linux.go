@@ -14,8 +14,8 @@ const (
 	heldMost     = 8 << 20   // bytes held for slow readers before reads become small
 	smallRead    = 2 << 10   // size of those
 	probeFirst   = 5 * millisecond
-	probeLast    = 100 * millisecond
-	probeShare   = 50 // a probe comes at most this fraction of the waiting time late
+	probeLast    = second // an app that is reached at its own address may never answer
+	probeShare   = 50     // a probe comes at most this fraction of the waiting time late
 	acceptPause  = 100 * millisecond
 	socketFlags  = syscall.SOCK_STREAM | syscall.SOCK_NONBLOCK | syscall.SOCK_CLOEXEC
 	fdsPerRelay  = 2
