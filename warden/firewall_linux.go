@@ -229,6 +229,26 @@ func allowForwarding() error {
 	return os.WriteFile(forwardFile, []byte("1"), 0)
 }
 
+// hindrance names a table, not of ours, that drops what is forwarded unless it is told
+// otherwise. That a rule of ours accepts something does not change it.
+func (*network) hindrance() string {
+	conn, err := nftables.New()
+	if err != nil {
+		return ""
+	}
+	chains, err := conn.ListChains()
+	if err != nil {
+		return ""
+	}
+	for _, c := range chains {
+		drops := c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop
+		if drops && c.Hooknum != nil && *c.Hooknum == *nftables.ChainHookForward && c.Table.Family != nftables.TableFamilyIPv6 {
+			return c.Table.Name
+		}
+	}
+	return ""
+}
+
 // forbidForwarding takes allowForwarding back, unless another Cloudlet needs it.
 func forbidForwarding() error {
 	f, err := newFirewall(forwardTable)

@@ -40,6 +40,10 @@ func (p *Pool) useNetwork(ctx context.Context) (err error) {
 		return nil
 	}
 	p.net, p.iso.Outward = n, true
+	if table := n.hindrance(); table != "" {
+		p.iso.Reasons = append(p.iso.Reasons, "applications may have no network outward: the packet filter's table "+table+
+			" drops what is forwarded; let it accept what comes from, and goes to, links named clt-*")
+	}
 	return nil
 }
 

@@ -25,4 +25,5 @@ func (*network) disconnect(record) error        { return nil }
 func (*network) limit(record, Bandwidth) error  { return nil }
 func (*network) traffic(record) (in, out int64) { return 0, 0 }
 func (*network) sweep([]record) error           { return nil }
+func (*network) hindrance() string              { return "" }
 func (*network) close()                         {}

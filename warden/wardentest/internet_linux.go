@@ -78,12 +78,15 @@ func newInternet(s *suite) *internet {
 	n := &internet{suite: s, seen: &datagrams{}}
 	s.must(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
 	s.must(os.WriteFile(forwardFile, []byte("0"), 0)) // which it may have from the real host
-	n.resolver("nameserver " + dnsAddr)
+	file, err := filepath.EvalSymlinks("/etc/resolv.conf")
+	s.must(err)
+	s.must(unix.Mount("tmpfs", "/run", "tmpfs", 0, ""))
+	n.write(file, "") // which may lie below /run
+	n.resolver("/etc/resolv.conf", "nameserver "+dnsAddr)
 	n.inside(netns.None(), func() (err error) {
 		n.ns, err = netns.New()
 		return err
 	})
-	var err error
 	n.host, err = netlink.NewHandle(unix.NETLINK_ROUTE)
 	s.must(err)
 	n.far, err = netlink.NewHandleAt(n.ns, unix.NETLINK_ROUTE)
@@ -107,12 +110,22 @@ func (s *suite) must(err error) {
 	}
 }
 
-// resolver has the host's resolv.conf say something.
-func (n *internet) resolver(text string) {
+// write makes a file, unless there is one.
+func (n *internet) write(file, text string) {
+	n.Helper()
+	if _, err := os.Stat(file); err == nil {
+		return
+	}
+	n.must(os.MkdirAll(filepath.Dir(file), 0o755))
+	n.must(os.WriteFile(file, []byte(text), 0o644))
+}
+
+// resolver has a resolv.conf of the host's say something else.
+func (n *internet) resolver(at, text string) {
 	n.Helper()
 	file := filepath.Join(n.TempDir(), "resolv.conf")
-	n.must(os.WriteFile(file, []byte(text+"\n"), 0o644))
-	real, err := filepath.EvalSymlinks("/etc/resolv.conf")
+	n.write(file, text+"\n")
+	real, err := filepath.EvalSymlinks(at)
 	n.must(err)
 	n.must(unix.Mount(file, real, "", unix.MS_BIND, ""))
 	n.Cleanup(func() { n.must(unix.Unmount(real, unix.MNT_DETACH)) })

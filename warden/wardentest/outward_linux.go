@@ -9,9 +9,11 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -31,6 +33,7 @@ func RunNetwork(t *testing.T, open Open) {
 		{"Outward", testOutward},
 		{"Names", testNames},
 		{"NamesByForwarder", testNamesByForwarder},
+		{"NamesOfResolved", testNamesOfResolved},
 		{"Closed", testClosed},
 		{"Neighbours", testNeighbours},
 		{"Host", testHost},
@@ -41,6 +44,8 @@ func RunNetwork(t *testing.T, open Open) {
 		{"AdoptedNetwork", testAdoptedNetwork},
 		{"LeftOverLinks", testLeftOverLinks},
 		{"NoNetwork", testNoNetwork},
+		{"OtherFirewall", testOtherFirewall},
+		{"Many", testMany},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			n := *shared
@@ -130,7 +135,7 @@ func testNames(n *internet) {
 // testNamesByForwarder: the host's server is on its own loopback, where only the forwarder
 // gets to.
 func testNamesByForwarder(n *internet) {
-	n.resolver("nameserver 127.0.0.1\nsearch example\noptions ndots:1")
+	n.resolver("/etc/resolv.conf", "nameserver 127.0.0.1\nsearch example\noptions ndots:1")
 	n.serveNames(netns.None(), "127.0.0.1", netip.MustParseAddr(dnsAddr))
 	p := n.networkPool(warden.Config{})
 	c := n.container(p, warden.Spec{})
@@ -140,6 +145,20 @@ func testNamesByForwarder(n *internet) {
 	other := n.networkPoolOf("other")
 	d := n.container(other, warden.Spec{})
 	n.expect("another pool's", n.helps(other, d, "names", "web.example."), dnsAddr)
+}
+
+// testNamesOfResolved: where the host's resolv.conf names systemd-resolved, containers
+// have the servers that it asks.
+func testNamesOfResolved(n *internet) {
+	const file = "/run/systemd/resolve/resolv.conf"
+	n.write(file, "nameserver "+dnsAddr+"\n")
+	defer os.Remove(file)
+	n.resolver("/etc/resolv.conf", "nameserver 127.0.0.53")
+	p := n.networkPool(warden.Config{})
+	c := n.container(p, warden.Spec{})
+	n.expect("names", n.helps(p, c, "names", "web.example."), webAddr)
+	out, _ := n.run(c, "head -1 /etc/resolv.conf")
+	n.expect("first server", []string{strings.TrimSpace(out)}, "nameserver "+dnsAddr)
 }
 
 // networkPoolOf is a pool in another folder.
@@ -493,4 +512,50 @@ func testNoNetwork(n *internet) {
 	n.expect("addresses", c.Addrs(), address(c))
 	n.echo(c, []byte("relayed"))
 	n.expect("outward", n.helps(p, c, "get", webAddr+":80"), "no")
+}
+
+// testOtherFirewall: a table of somebody else's that forwards nothing is told of.
+func testOtherFirewall(n *internet) {
+	conn, err := nftables.New()
+	n.must(err)
+	table := conn.AddTable(&nftables.Table{Name: "elsewhere", Family: nftables.TableFamilyIPv4})
+	policy := nftables.ChainPolicyDrop
+	conn.AddChain(&nftables.Chain{
+		Name: "FORWARD", Table: table, Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter, Policy: &policy,
+	})
+	n.must(conn.Flush())
+	defer func() {
+		conn.DelTable(table)
+		n.must(conn.Flush())
+	}()
+	p := n.pool(warden.Config{})
+	if said := strings.Join(p.Isolation().Reasons, "\n"); !strings.Contains(said, "table elsewhere drops") {
+		n.Error(said)
+	}
+	n.echo(n.server(p, "echo", "127.0.0.1"), []byte("in"))
+}
+
+// testMany: many containers come and go at once, and leave nothing.
+func testMany(n *internet) {
+	p := n.networkPool(warden.Config{})
+	var all sync.WaitGroup
+	for i := range 20 {
+		all.Go(func() {
+			for k := range 3 {
+				c, err := p.Create(n.Context(), warden.Spec{Handle: fmt.Sprintf("many-%d-%d", i, k), Port: true})
+				if err != nil {
+					n.Error(err)
+					return
+				}
+				if err := c.Destroy(n.Context()); err != nil {
+					n.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if l := n.traces(); slices.ContainsFunc(l, func(s string) bool { return strings.HasPrefix(s, "link ") }) {
+		n.Errorf("left over: %q", l)
+	}
 }

@@ -37,7 +37,7 @@ func AsUser(t *testing.T, pattern string) {
 	n := newInternet(&suite{T: t})
 	n.address(n.host, "lo", otherAddr+"/32")
 	n.serveNames(netns.None(), loopDNS, netip.MustParseAddr(webAddr))
-	n.resolver("nameserver " + loopDNS)
+	n.resolver("/etc/resolv.conf", "nameserver "+loopDNS)
 	allowTunnels(n)
 	dir, err := os.MkdirTemp("", "wardentest")
 	n.must(err)
