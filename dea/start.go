@@ -149,12 +149,31 @@ func (d *DEA) follow(work context.Context, i *instance) {
 	x := d.viewer.show(i, d.environment(i, i.box))
 	box := i.box
 	d.beside(func() func() {
-		<-box.Done()
+		d.warn(i, box)
 		return func() {
 			d.ended(work, i)
 			close(x.ended) // now also with the reason in its files
 		}
 	})
+}
+
+// warnEvery spaces the warnings of one instance.
+const warnEvery = time.Minute
+
+// warn writes into the instance's log that memory runs short, until it ends.
+func (d *DEA) warn(i *instance, box *warden.Container) {
+	var last time.Time
+	for {
+		select {
+		case <-box.Done():
+			return
+		case <-box.Short():
+		}
+		if now := time.Now(); now.Sub(last) > warnEvery {
+			last = now
+			d.explain(i, fmt.Sprintf("Memory is nearly used up: the application waits for some of its %dM to become free.", i.Limits.Mem))
+		}
+	}
 }
 
 var stateFileLine = regexp.MustCompile(`(?m)^state_file:\s*"?([\w./-]+)"?\s*$`)

@@ -33,6 +33,7 @@ type Container struct {
 	done chan struct{}
 
 	group group // nil where the kernel holds no limits
+	short chan struct{}
 
 	conn      net.Conn // open as long as the supervisor lives; nil if it was dead when found
 	released  chan struct{}
@@ -52,7 +53,10 @@ type Container struct {
 }
 
 func newContainer(p *Pool, r record, dir string) *Container {
-	return &Container{p: p, rec: r, dir: dir, limits: r.Spec.Limits, done: make(chan struct{}), released: make(chan struct{})}
+	return &Container{
+		p: p, rec: r, dir: dir, limits: r.Spec.Limits,
+		done: make(chan struct{}), released: make(chan struct{}), short: make(chan struct{}, 1),
+	}
 }
 
 // adopt takes a container that an earlier pool has made; an error that is
@@ -112,6 +116,9 @@ func attach(ctx context.Context, dir string) (*net.UnixConn, supervisor.Number, 
 
 // watch waits for the end of the supervisor, which is the container's.
 func (c *Container) watch() {
+	if c.p.short != nil && c.group != nil {
+		defer c.p.short.watch(c.group.path(), c.short)()
+	}
 	io.Copy(io.Discard, c.conn)
 	select {
 	case <-c.released:
@@ -212,6 +219,10 @@ func (c *Container) Port() int { return c.rec.Port }
 // Done is closed when the main process, or the supervisor, has ended. No
 // process of the container is left then.
 func (c *Container) Done() <-chan struct{} { return c.done }
+
+// Short receives each time the container's processes had to wait for memory for a fifth
+// of a second or so, a word of warning before they are killed; never where the kernel does not tell.
+func (c *Container) Short() <-chan struct{} { return c.short }
 
 // Exit tells how the main process ended; it is valid once Done is closed.
 func (c *Container) Exit() Exit {

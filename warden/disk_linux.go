@@ -222,14 +222,17 @@ func mountImage(image, target string) error {
 	return unix.Mount(loop.Name(), target, "ext4", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOATIME, "discard,noinit_itable")
 }
 
-// attachLoop takes a free loop device. Another process may be quicker to take it.
+// attachLoop takes a free loop device. Another process may be quicker to take it. Its input
+// and output are direct where the host's file system can: through the host's cache, a
+// container of little memory that writes was measured forty times slower, since its dirty
+// pages are bounded by its limit.
 func attachLoop(image *os.File) (*os.File, error) {
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer control.Close()
-	config := unix.LoopConfig{Fd: uint32(image.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR}}
+	config := unix.LoopConfig{Fd: uint32(image.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR | unix.LO_FLAGS_DIRECT_IO}}
 	for try := 0; ; try++ {
 		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
 		if err != nil {

@@ -48,7 +48,7 @@ func (p *Pool) findLevel(ctx context.Context) Isolation {
 		iso.Disk = "image"
 	}
 	if err := p.probe(ctx, level); err != nil {
-		p.groups, p.filter, p.disks = nil, nil, nil
+		p.dropLimits()
 		iso.Limits, iso.Disk = watched, watched
 		return because("namespaces do not work here: "+err.Error(), userNamespaceHint())
 	}
@@ -59,9 +59,25 @@ func (p *Pool) findLevel(ctx context.Context) Isolation {
 // watched says that no kernel holds the limits.
 const watched = "watched"
 
-func (p *Pool) limited(iso *Isolation) {
+// dropLimits undoes what only the stronger levels use.
+func (p *Pool) dropLimits() {
 	if p.groups != nil {
-		iso.Limits = p.groups.name()
+		p.groups.close()
+	}
+	if p.short != nil {
+		p.short.close()
+	}
+	p.groups, p.short, p.filter, p.disks = nil, nil, nil, nil
+}
+
+func (p *Pool) limited(iso *Isolation) {
+	if p.groups == nil {
+		return
+	}
+	iso.Limits = p.groups.name()
+	var err error
+	if p.short, err = newPressures(); err != nil {
+		p.log.Warn("nobody will tell that memory runs short", "err", err)
 	}
 }
 

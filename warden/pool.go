@@ -53,9 +53,10 @@ type Pool struct {
 	binary string // Cloudlet's own
 	homes  string // where homes lie that their users must walk to; empty elsewhere
 	iso    Isolation
-	groups groups // nil where limits are watched
-	disks  *disks // nil where limits of disk are watched
-	filter []byte // of system calls; empty where there is none
+	groups groups     // nil where limits are watched
+	short  *pressures // nil where the kernel does not tell of memory that runs short
+	disks  *disks     // nil where limits of disk are watched
+	filter []byte     // of system calls; empty where there is none
 	lock   *os.File
 	disk   pacer
 	pasta  string   // the program, if it is the way outward of new containers
@@ -277,6 +278,9 @@ func (p *Pool) Close() error {
 	}
 	if p.proxy != nil {
 		p.proxy.close()
+	}
+	if p.short != nil {
+		p.short.close()
 	}
 	if p.lock == nil {
 		return nil
