@@ -17,11 +17,12 @@ const (
 	pressureWindow = 2_000_000
 )
 
-// pressures has the kernel tell when containers run short of memory (psi(7)). One epoll
-// descriptor stands for all of them, and is itself waited for by Go's own: that knows
-// nothing of the urgent events which these are.
+// pressures has the kernel tell when containers run short of memory (psi(7)). One thread
+// waits for all of them: Go's own poller does not know the urgent events that these are,
+// and one that waits for another takes the event without telling it.
 type pressures struct {
-	poll *os.File
+	poll int
+	stop *os.File // run ends when this end of a pipe is closed
 
 	mu    sync.Mutex
 	files map[int32]*pressed
@@ -37,17 +38,21 @@ func newPressures() (*pressures, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.SetNonblock(fd, true); err != nil {
+	r, w, err := os.Pipe()
+	if err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
-	p := &pressures{poll: os.NewFile(uintptr(fd), "memory pressure"), files: map[int32]*pressed{}}
-	go p.run()
+	p := &pressures{poll: fd, stop: w, files: map[int32]*pressed{}}
+	if err := p.add(int32(r.Fd())); err != nil {
+		return nil, errors.Join(err, unix.Close(fd), r.Close(), w.Close())
+	}
+	go p.run(r)
 	return p, nil
 }
 
 // close ends run.
-func (p *pressures) close() { p.poll.Close() }
+func (p *pressures) close() { p.stop.Close() }
 
 // watch tells on a channel each time a group is short of memory; a channel that is full
 // is passed over. It returns what ends that. Kernels may lack it, and systems keep it from
@@ -72,14 +77,7 @@ func (p *pressures) watch(group string, told chan<- struct{}) (stop func()) {
 }
 
 func (p *pressures) add(fd int32) error {
-	raw, err := p.poll.SyscallConn()
-	if err != nil {
-		return err
-	}
-	e := raw.Control(func(poll uintptr) {
-		err = unix.EpollCtl(int(poll), unix.EPOLL_CTL_ADD, int(fd), &unix.EpollEvent{Events: unix.EPOLLPRI, Fd: fd})
-	})
-	return errors.Join(e, err)
+	return unix.EpollCtl(p.poll, unix.EPOLL_CTL_ADD, int(fd), &unix.EpollEvent{Events: unix.EPOLLPRI, Fd: fd})
 }
 
 func (p *pressures) forget(fd int32) {
@@ -91,28 +89,25 @@ func (p *pressures) forget(fd int32) {
 	}
 }
 
-// run tells until the descriptor is closed.
-func (p *pressures) run() {
-	raw, err := p.poll.SyscallConn()
-	if err != nil {
-		return
-	}
+// run tells until the other end of the pipe is closed.
+func (p *pressures) run(stop *os.File) {
+	defer unix.Close(p.poll)
+	defer stop.Close()
 	events := make([]unix.EpollEvent, 32)
 	for {
-		n := 0
-		err := raw.Read(func(poll uintptr) bool {
-			n, _ = unix.EpollWait(int(poll), events, 0)
-			return n > 0
-		})
-		if err != nil {
+		n, err := unix.EpollWait(p.poll, events, -1)
+		if err != nil && !errors.Is(err, unix.EINTR) {
 			return
 		}
-		for _, e := range events[:n] {
-			if e.Events&unix.EPOLLERR != 0 {
+		for _, e := range events[:max(n, 0)] {
+			switch {
+			case e.Fd == int32(stop.Fd()):
+				return
+			case e.Events&unix.EPOLLERR != 0:
 				p.forget(e.Fd) // its group is gone
-				continue
+			default:
+				p.tell(e.Fd)
 			}
-			p.tell(e.Fd)
 		}
 	}
 }
