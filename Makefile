@@ -43,6 +43,7 @@ test-vm: ## the containers' tests in virtual machines with pure cgroup v2; insta
 	testdata/vm/run --timeout 900 ./warden.test -test.timeout 14m -test.run 'Full|Network|Escape'
 	testdata/vm/run --timeout 900 --user ./warden.test -test.timeout 14m -test.run 'Rootless|Process'
 	testdata/vm/run --timeout 900 --user --no-delegation ./warden.test -test.timeout 14m -test.run Rootless
+	testdata/vm/run --timeout 900 testdata/vm/systemd ./warden.test -test.timeout 6m -test.run Scope
 
 bench: build ## print the figures of speed on this machine
 	$(GO) test -tags $(TAGS) -run '^$$' -bench . -benchtime 1s -timeout 30m $(PACKAGES)

@@ -33,12 +33,15 @@ type groups2 struct {
 
 // openGroups2 takes a folder for the pool and the controllers that are to be had there.
 func openGroups2(mount, own, id string, log *slog.Logger) (groups, []string) {
-	root, err := delegated(mount, own)
+	root, why, err := delegated(mount, own, id)
+	var reasons []string
+	if why != "" {
+		reasons = append(reasons, why)
+	}
 	if err != nil {
-		return nil, []string{"limits are watched, not held: " + err.Error()}
+		return nil, append(reasons, "limits are watched, not held: "+err.Error())
 	}
 	g := &groups2{root: root, base: filepath.Join(root, "cloudlet-"+id), log: log}
-	var reasons []string
 	for _, c := range []string{"cpu", "memory", "pids", "io"} {
 		if slices.Contains(controllers(root), c) {
 			g.controllers = append(g.controllers, c)
@@ -48,18 +51,24 @@ func openGroups2(mount, own, id string, log *slog.Logger) (groups, []string) {
 	}
 	if err := g.prepare(); err != nil {
 		os.Remove(g.base)
-		return nil, []string{fmt.Sprintf("limits are watched, not held: cgroup %s: %v", g.base, err)}
+		return nil, append(reasons, fmt.Sprintf("limits are watched, not held: cgroup %s: %v", g.base, err))
 	}
 	return g, reasons
 }
 
-// delegated is the folder below which this process may make groups: for root the top,
-// else the highest one above its own that belongs to the user, as systemd delegates them.
-func delegated(mount, own string) (string, error) {
-	if os.Geteuid() == 0 {
-		return mount, nil
+// delegated is the folder below which this process may make groups, and why it is not a
+// better one. With systemd that is the group it has delegated to us. Else it is the top for
+// root, and for others the highest above its own that belongs to the user.
+func delegated(mount, own, id string) (root, why string, err error) {
+	if withSystemd() {
+		if root, err = systemdGroup(mount, own, id); err == nil {
+			return root, "", leaveRoot(root)
+		}
+		why = "systemd gives no control group of Cloudlet's own: " + err.Error()
 	}
-	root := ""
+	if os.Geteuid() == 0 {
+		return mount, why, nil
+	}
 	for dir := filepath.Join(mount, own); len(dir) > len(mount); dir = filepath.Dir(dir) {
 		if writable(dir) {
 			root = dir
@@ -68,20 +77,39 @@ func delegated(mount, own string) (string, error) {
 		}
 	}
 	if root == "" {
-		return "", fmt.Errorf("no part of cgroup v2 is delegated to this user (%s)", delegateHint)
+		return "", why, fmt.Errorf("no part of cgroup v2 is delegated to this user (%s)", delegateHint)
 	}
 	if root == filepath.Join(mount, own) {
-		return root, leaveRoot(root)
+		err = leaveRoot(root)
+	}
+	return root, why, err
+}
+
+// systemdGroup is the group that systemd has delegated to us, now or earlier.
+func systemdGroup(mount, own, id string) (string, error) {
+	group := func(own string) string { return strings.TrimSuffix(filepath.Join(mount, own), "/"+leafName) }
+	if root := group(own); isDelegated(root) {
+		return root, nil
+	}
+	if err := enterScope(id); err != nil {
+		return "", err
+	}
+	root := group(ownGroup())
+	if !writable(root) {
+		return "", fmt.Errorf("%s is not to be written", root)
 	}
 	return root, nil
 }
 
 const delegateHint = "start with: systemd-run --user --scope -p Delegate=yes cloudlet up"
 
+// leafName is the group in which Cloudlet itself is, where it would be in the way.
+const leafName = "cloudlet.self"
+
 // leaveRoot moves this process into a group below its own: only groups without
 // processes may have controllers for others.
 func leaveRoot(root string) error {
-	leaf := filepath.Join(root, "cloudlet.self")
+	leaf := filepath.Join(root, leafName)
 	if err := os.Mkdir(leaf, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
