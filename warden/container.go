@@ -71,9 +71,14 @@ func (p *Pool) adopt(ctx context.Context, dir string) (*Container, error) {
 	p.useAddress(c.rec.Address)
 	if c.conn != nil {
 		go c.watch()
-	} else {
-		c.ended()
+		return c, nil
 	}
+	if c.rec.Disk {
+		if err := mountDisk(dir); err != nil {
+			p.log.Warn("the files of an ended container cannot be shown", "handle", c.Handle(), "err", err)
+		}
+	}
+	c.ended()
 	return c, nil
 }
 

@@ -87,14 +87,32 @@ func (d *disks) make(dir string, limit int64) error {
 	return os.Remove(filepath.Join(target, "lost+found"))
 }
 
-// removeDisk takes the file system of the container in dir away; it is no error if there
-// is none. Who has a file open there keeps it until the file is closed.
-func removeDisk(dir string) error {
+// mountDisk mounts a file system again that unmountDisk, or a restart of the machine, has
+// left unmounted.
+func mountDisk(dir string) error {
+	target := filepath.Join(dir, diskName)
+	if exists(filepath.Join(target, homeName)) {
+		return nil
+	}
+	return mountImage(filepath.Join(dir, imageName), target)
+}
+
+// unmountDisk leaves the file system of the container in dir as a file; it is no error if
+// there is none. Who has a file open there keeps it until the file is closed.
+func unmountDisk(dir string) error {
 	err := unix.Unmount(filepath.Join(dir, diskName), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 	if err != nil && err != unix.EINVAL && err != unix.ENOENT {
 		return fmt.Errorf("unmount %s: %w", filepath.Join(dir, diskName), err)
 	}
-	err = os.Remove(filepath.Join(dir, imageName))
+	return nil
+}
+
+// removeDisk takes the file system of the container in dir away, if there is one.
+func removeDisk(dir string) error {
+	if err := unmountDisk(dir); err != nil {
+		return err
+	}
+	err := os.Remove(filepath.Join(dir, imageName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -7,6 +7,10 @@ type disks struct{}
 
 func (*disks) make(string, int64) error { return nil }
 
+func mountDisk(string) error { return nil }
+
+func unmountDisk(string) error { return nil }
+
 func removeDisk(string) error { return nil }
 
 func diskUse(string) int64 { return 0 }

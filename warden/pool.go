@@ -263,10 +263,16 @@ func (p *Pool) Get(handle string) (*Container, error) {
 }
 
 // Close lets go of all containers. Those with a main process keep running;
-// those without one end by themselves.
+// those without one end by themselves; of those that have ended only files stay.
 func (p *Pool) Close() error {
 	for _, c := range p.List() {
 		c.letGo()
+		if c.State() == Ended && c.rec.Disk {
+			// Open mounts it again.
+			if err := unmountDisk(c.dir); err != nil {
+				p.log.Warn("close", "handle", c.Handle(), "err", err)
+			}
+		}
 	}
 	if p.homes != "" {
 		os.RemoveAll(filepath.Join(p.homes, filepath.Dir(binaryCopy))) // Open makes it anew

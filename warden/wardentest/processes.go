@@ -431,7 +431,7 @@ func testAdoption(s *suite) {
 
 func testExitUnwatched(s *suite) {
 	p := s.openPool(warden.Config{})
-	c := s.create(p, warden.Spec{Handle: "app"})
+	c := s.create(p, warden.Spec{Handle: "app", Limits: warden.Limits{Disk: 16 << 20}})
 	s.start(c, "while ! [ -e stop ]; do sleep 0.01; done; echo last words; exit 4")
 	p.Close()
 	// At level process as root the home belongs to the container's user.
@@ -442,16 +442,26 @@ func testExitUnwatched(s *suite) {
 		_, err := os.Stat(filepath.Join(s.dir, "app", "exit"))
 		return err
 	})
-	p = s.pool(warden.Config{})
-	again, err := p.Get("app")
-	if err != nil {
-		s.Fatal(err)
-	}
-	if e := s.wait(again); e.Status != 4 || !e.Known || time.Since(e.At) > time.Hour {
-		s.Errorf("Exit: %+v", e)
-	}
-	if out := s.log(again, "stdout.log"); out != "last words\n" {
-		s.Errorf("output: %q", out)
+	for round := range 3 {
+		p = s.openPool(warden.Config{})
+		again, err := p.Get("app")
+		if err != nil {
+			s.Fatal(err)
+		}
+		if e := s.wait(again); e.Status != 4 || !e.Known || time.Since(e.At) > time.Hour {
+			s.Errorf("Exit: %+v", e)
+		}
+		if out := s.log(again, "stdout.log"); out != "last words\n" {
+			s.Errorf("output: %q", out)
+		}
+		if round == 2 {
+			s.destroy(again)
+		}
+		// What has ended and is looked at by nobody takes no mount.
+		p.Close()
+		if mounts, _ := os.ReadFile("/proc/self/mountinfo"); strings.Contains(string(mounts), " "+s.dir+"/") {
+			s.Error("a disk is still mounted")
+		}
 	}
 }
 
