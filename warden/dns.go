@@ -23,6 +23,7 @@ const (
 
 // Bounds of the forwarder.
 const (
+	dnsPort     = 53
 	dnsQueries  = 1024 // at a time
 	dnsQueriesA = 64   // of one container
 	dnsWait     = 2 * time.Second
@@ -126,7 +127,7 @@ func serveDNS(within netip.Prefix, log *slog.Logger) *forwarder {
 	f := &forwarder{within: within, log: log, asking: map[netip.Addr]int{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	f.cancel = cancel
-	addr := netip.AddrPortFrom(gateway(within), 53).String()
+	addr := netip.AddrPortFrom(gateway(within), dnsPort).String()
 	var err1, err2 error
 	if f.udp, err1 = net.ListenPacket("udp4", addr); err1 == nil {
 		f.work.Go(func() { f.serveUDP(ctx) })
@@ -231,7 +232,7 @@ func askOne(ctx context.Context, server netip.Addr, question []byte) []byte {
 
 func dialServer(ctx context.Context, network string, server netip.Addr) (net.Conn, error) {
 	d := net.Dialer{Timeout: dnsWait}
-	return d.DialContext(ctx, network, netip.AddrPortFrom(server, 53).String())
+	return d.DialContext(ctx, network, netip.AddrPortFrom(server, dnsPort).String())
 }
 
 func (f *forwarder) serveTCP(ctx context.Context) {

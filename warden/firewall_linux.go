@@ -163,7 +163,7 @@ func (n *network) input(f *firewall, ours match) {
 	gw := destination(netip.PrefixFrom(gateway(n.prefix), 32))
 	rule(ours, established, accept)
 	for _, p := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
-		rule(from(n.id+"-o"), gw, protocol(expr.CmpOpEq, p), port(53), accept)
+		rule(from(n.id+"-o"), gw, protocol(expr.CmpOpEq, p), port(dnsPort), accept)
 	}
 	rule(ours, resetTCP)
 	rule(ours, refuse)

@@ -68,6 +68,7 @@ func openNetwork(dir string, log *slog.Logger) (n *network, err error) {
 		what string
 		do   func() error
 	}{
+		{"what others have left", n.removeDead},
 		{"range of addresses", n.claim},
 		{"pair of links", n.tryLink},
 		{"rules of the packet filter", n.writeRules},
@@ -145,6 +146,46 @@ func (n *network) claimed() (taken []netip.Prefix, err error) {
 		}
 	}
 	return taken, nil
+}
+
+// removeDead removes the network of Cloudlets that were killed and may have no folder any
+// more to be started in: nobody answers for names there, and no container has a link.
+func (n *network) removeDead() error {
+	addrs, err := n.handle.AddrList(loopbackLink(), unix.AF_INET)
+	if err != nil {
+		return err
+	}
+	links, err := n.handle.LinkList()
+	if err != nil {
+		return err
+	}
+	for _, a := range addrs {
+		id, found := strings.CutPrefix(a.Label, "lo:")
+		p, ok := toPrefix(a.IPNet)
+		if !found || !ok || !strings.HasPrefix(id, allLinks) || id == n.id || isAlive(id, p.Addr(), links) {
+			continue
+		}
+		dead := &network{id: id, prefix: netip.PrefixFrom(p.Addr(), rangeBits).Masked(), handle: n.handle}
+		if err := dead.remove(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isAlive says if a pool is open, and so holds the port of its gateway, or has containers.
+func isAlive(id string, gateway netip.Addr, links []netlink.Link) bool {
+	for _, l := range links {
+		if strings.HasPrefix(l.Attrs().Name, id+"-") {
+			return true
+		}
+	}
+	ln, err := net.Listen("tcp4", netip.AddrPortFrom(gateway, dnsPort).String())
+	if err != nil {
+		return true
+	}
+	ln.Close()
+	return false
 }
 
 // useMTU makes packets fit through the host's way outward.

@@ -43,6 +43,7 @@ func RunNetwork(t *testing.T, open Open) {
 		{"Bandwidth", testBandwidth},
 		{"AdoptedNetwork", testAdoptedNetwork},
 		{"LeftOverLinks", testLeftOverLinks},
+		{"DeadCloudlets", testDeadCloudlets},
 		{"NoNetwork", testNoNetwork},
 		{"OtherFirewall", testOtherFirewall},
 		{"Many", testMany},
@@ -483,6 +484,45 @@ func testLeftOverLinks(n *internet) {
 		n.Errorf("after Destroy: %q", l)
 	}
 	n.must(p.Close())
+}
+
+// testDeadCloudlets: what a killed Cloudlet has left is removed by any other, unless it has
+// containers that run. One that is open keeps what it has.
+func testDeadCloudlets(n *internet) {
+	p := n.networkPool(warden.Config{})
+	open := n.traces()
+	conn, err := nftables.New()
+	n.must(err)
+	for _, name := range []string{"cloudlet-dddddd", "cloudlet-eeeeee"} {
+		conn.AddTable(&nftables.Table{Name: name, Family: nftables.TableFamilyINet})
+	}
+	n.must(conn.Flush())
+	addresses := map[string]string{"clt-dddddd": "172.30.16.1/32", "clt-eeeeee": "172.30.32.1/32"}
+	for id, at := range addresses {
+		a, err := netlink.ParseAddr(at)
+		n.must(err)
+		a.Label = "lo:" + id
+		n.must(n.host.AddrAdd(n.link(n.host, "lo"), a))
+	}
+	n.must(n.host.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "clt-eeeeee-o001"}, PeerName: "eeeeee"}))
+	q := n.openPool(warden.Config{Dir: n.dir + "-other"})
+	l := strings.Join(n.traces(), "\n")
+	if strings.Contains(l, "dddddd") || strings.Contains(l, addresses["clt-dddddd"]) || !strings.Contains(l, "table cloudlet-eeeeee") || !strings.Contains(l, addresses["clt-eeeeee"]) {
+		n.Errorf("with a dead and a living one: %s", l)
+	}
+	for _, trace := range open {
+		if !strings.Contains(l, trace) {
+			n.Errorf("an open pool has lost %q: %s", trace, l)
+		}
+	}
+	n.must(n.host.LinkDel(n.link(n.host, "clt-eeeeee-o001")))
+	n.must(q.Close())
+	n.networkPoolOf("other")
+	if l := strings.Join(n.traces(), "\n"); strings.Contains(l, "eeeeee") {
+		n.Errorf("with two dead: %s", l)
+	}
+	c := n.container(p, warden.Spec{})
+	n.expect("outward", n.helps(p, c, "get", webAddr+":80"), hostAddr)
 }
 
 // linkOf is the name of a container's link on the host, which has the route to it.
