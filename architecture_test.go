@@ -31,6 +31,7 @@ var only = map[string]*regexp.Regexp{
 	"github.com/nats-io/":           regexp.MustCompile(`^bus$`),
 	"go.etcd.io/bbolt":              regexp.MustCompile(`^store$`),
 	"github.com/containerd/cgroups": regexp.MustCompile(`^warden$`),
+	"github.com/coreos/go-systemd":  regexp.MustCompile(`^warden$`),
 	"github.com/vishvananda/":       regexp.MustCompile(`^warden(/wardentest)?$`),
 	"github.com/google/nftables":    regexp.MustCompile(`^warden(/wardentest)?$`),
 	"github.com/labstack/echo":      regexp.MustCompile(`^(controller|uaa|web|services)$`),

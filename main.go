@@ -144,6 +144,7 @@ func up(ctx context.Context, cfg cli.Config, std cli.Streams) error {
 	}, b, pool, log))
 	g.Add("healthmgr", healthmgr.New(healthmgr.Config{API: status.API}, b, log)) // stops before dea: a shutdown is not a crash
 	g.Add("controller", controller.New(controller.Config{
+		Description: fmt.Sprintf("Cloudlet %s, isolation %s", version, iso.Level), Details: status.Isolation.Reasons,
 		Domain: cfg.Domain, Support: status.API, Frameworks: catalogue(), Runtimes: installed(found()),
 		UAA: status.UAA.URL, Registration: registration, AdminsOnly: unsafe,
 	}, b, st, id, log))

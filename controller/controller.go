@@ -38,6 +38,7 @@ type Config struct {
 	Addr        string
 	Domain      string // apps are <name>.<Domain>, the API is api.<Domain>
 	Description string
+	Details     []string // of the description, for administrators; one sentence each
 	Support     string
 	Frameworks  []Framework
 	Runtimes    []Runtime

@@ -25,6 +25,9 @@ func (c *Controller) info(e echo.Context) error {
 			return err
 		}
 		limits := c.account(u)
+		if u.Admin && len(c.cfg.Details) > 0 {
+			info.Description += ": " + strings.Join(c.cfg.Details, "; ")
+		}
 		info.User, info.Limits, info.Usage = u.Email, &limits, &usage
 	}
 	return e.JSON(http.StatusOK, info)

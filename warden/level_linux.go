@@ -50,7 +50,7 @@ func (p *Pool) findLevel(ctx context.Context) Isolation {
 	if err := p.probe(ctx, level); err != nil {
 		p.dropLimits()
 		iso.Limits, iso.Disk = watched, watched
-		return because("namespaces do not work here: "+err.Error(), userNamespaceHint())
+		return because("namespaces do not work here, `cloudlet doctor` tells more: " + err.Error())
 	}
 	iso.Level = level
 	return because(reasons...)
@@ -86,19 +86,6 @@ func joinGroup(attr *syscall.SysProcAttr, folder *os.File) {
 	if folder != nil {
 		attr.UseCgroupFD, attr.CgroupFD = true, int(folder.Fd())
 	}
-}
-
-// userNamespaceHint says what to do where the system keeps user namespaces from users.
-func userNamespaceHint() string {
-	const hint = "`cloudlet doctor` tells more"
-	for file, hint := range map[string]string{
-		"/proc/sys/kernel/apparmor_restrict_unprivileged_userns": "AppArmor restricts user namespaces to programs with a profile: `cloudlet doctor` prints one for Cloudlet",
-	} {
-		if b, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(b)) == "1" {
-			return hint
-		}
-	}
-	return hint
 }
 
 // rootlessCaps are what a supervisor needs in a user namespace to make mounts and bring

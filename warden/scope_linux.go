@@ -78,7 +78,7 @@ func dialSystemd(ctx context.Context) (*godbus.Conn, error) {
 	}
 	socket := filepath.Join(dir, "systemd/private")
 	if _, err := os.Stat(socket); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("its manager for this user does not run (loginctl enable-linger starts it): %w", err)
 	}
 	conn, err := godbus.Dial("unix:path="+godbus.EscapeBusAddressValue(socket), godbus.WithContext(ctx))
 	if err != nil {

@@ -60,7 +60,7 @@ func UpCommand(std Streams, run func(*cli.Context, Config) error) *cli.Command {
 			setting("admin", "`EMAIL` of the administrator (default: admin@<domain>); the first start takes the password from CLOUDLET_ADMIN_PASSWORD, else makes one"),
 			setting("registration", "who may make an account: closed, invite or open (default: closed)"),
 			setting("bus", "open the message bus to NATS clients on `ADDR`"),
-			setting("isolation", "use at most this `LEVEL`: full or process (default: the highest that works)"),
+			setting("isolation", "use at most this `LEVEL`: full (root on Linux), rootless (other users there, by user namespaces) or process (default: the highest that works)"),
 			&cli.DurationFlag{Name: "start-timeout", Usage: "`TIME` that an application has to start listening (default: 1m)", EnvVars: []string{envName("start-timeout")}},
 			toggle("no-outbound", "give applications that start from now on no way out of this machine; staging keeps one, to fetch packages"),
 			toggle("allow-unsafe", "let others than the administrator push although this machine isolates nothing"),
@@ -167,7 +167,7 @@ func (c Config) validate() error {
 	}
 	check(len(c.Domain) < 200 && domainName.MatchString(c.Domain), "domain: %q is no host name", c.Domain)
 	check(slices.Contains([]string{"closed", "invite", "open"}, c.Registration), "registration: %q is neither closed, invite nor open", c.Registration)
-	check(c.Isolation == "" || c.Isolation == "full" || c.Isolation == "process", "isolation: %q is neither full nor process", c.Isolation)
+	check(slices.Contains([]string{"", "full", "rootless", "process"}, c.Isolation), "isolation: %q is neither full, rootless nor process", c.Isolation)
 	check(c.StartTimeout >= time.Second && c.StartTimeout <= time.Hour, "start-timeout: %s is not between 1s and 1h", c.StartTimeout)
 	check(strings.Contains(c.Admin, "@"), "admin: %q is no e-mail address", c.Admin)
 	if err := errors.Join(errs...); err != nil {

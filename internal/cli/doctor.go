@@ -151,6 +151,9 @@ func isolation(ctx context.Context, s operator.Status, up bool) []finding {
 	for _, r := range iso.Reasons {
 		out = append(out, finding{"", "note", r, ""})
 	}
+	if binary, err := os.Executable(); err == nil && iso.Level == string(warden.Process) && os.Geteuid() != 0 {
+		out = append(out, userNamespaces("/", binary)...)
+	}
 	return out
 }
 
