@@ -120,6 +120,8 @@ func uploadDroplet(ctx context.Context, to string, home *os.Root, limit int64) e
 	return nil
 }
 
+var errTooLarge = errors.New("the staged application is larger than its disk limit")
+
 // packDroplet writes the folder as a compressed tar. Files, folders and links are
 // packed; what else an app may have made (sockets, pipes, devices) is left out.
 func packDroplet(w io.Writer, home *os.Root, limit int64) error {
@@ -134,7 +136,7 @@ func packDroplet(w io.Writer, home *os.Root, limit int64) error {
 		}
 		n, err := packEntry(t, home, name)
 		if limit -= n; err == nil && limit < 0 {
-			err = errors.New("the staged application is larger than its disk limit")
+			err = errTooLarge
 		}
 		return err
 	})

@@ -244,7 +244,17 @@ func (t *task) command(ctx context.Context, args ...string) error {
 		return fmt.Errorf("%s: %w", args[0], err)
 	}
 	if exit.Status != 0 {
-		return fmt.Errorf("%s %s", strings.Join(args, " "), exit.Reason)
+		return errors.Join(fmt.Errorf("%s %s", strings.Join(args, " "), exit.Reason), t.diskFull())
+	}
+	return nil
+}
+
+// diskFull is the reason why a command may have failed whose container has hardly any
+// room left. Where the limit is not held by the kernel the droplet's size tells.
+func (t *task) diskFull() error {
+	u, err := t.box.Usage()
+	if err == nil && u.Disk > t.cfg.Disk/20*19 {
+		return errTooLarge
 	}
 	return nil
 }
