@@ -84,7 +84,7 @@ type making struct {
 }
 
 func (m *making) make(ctx context.Context) (err error) {
-	if m.rec.User, err = m.p.takeUser(); err != nil {
+	if m.rec.User, err = m.p.takeUser(m.rec.Level); err != nil {
 		return err
 	}
 	if err := m.takeAddress(); err != nil {
@@ -147,9 +147,6 @@ func (m *making) folders() error {
 	if err := m.p.removeFolders(m.rec.Spec.Handle); err != nil {
 		return err
 	}
-	if err := os.Mkdir(m.dir, 0o700); err != nil {
-		return err
-	}
 	if err := m.disk(); err != nil {
 		return err
 	}
@@ -174,16 +171,18 @@ func (m *making) folders() error {
 	return nil
 }
 
-// disk decides where home and /tmp lie: with a limit that the kernel holds, in a file
-// system of that size.
+// disk makes the container's folder, and decides where home and /tmp lie: with a limit
+// that the kernel holds, in a file system of that size.
 func (m *making) disk() error {
-	at := m.dir
-	if m.p.disks != nil && m.rec.Spec.Limits.Disk > 0 {
-		if err := m.p.disks.make(m.dir, m.rec.Spec.Limits.Disk); err != nil {
-			return err
-		}
-		m.rec.Disk = true
+	at, err := m.dir, error(nil)
+	if m.rec.Disk = m.p.disks != nil && m.rec.Spec.Limits.Disk > 0; m.rec.Disk {
 		at = filepath.Join(m.dir, diskName)
+		err = m.p.disks.take(m.dir, m.rec.Spec.Limits.Disk)
+	} else {
+		err = os.Mkdir(m.dir, 0o700)
+	}
+	if err != nil {
+		return err
 	}
 	m.rec.Home = filepath.Join(at, homeName)
 	if m.p.homes != "" {

@@ -237,11 +237,6 @@ func (c *group2) resources(l Limits) *cgroup2.Resources {
 	return &r
 }
 
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
-}
-
 // unlimited stands for no limit of memory: more than any machine has.
 func unlimited(n int64) int64 {
 	if n == 0 {

@@ -41,7 +41,7 @@ func (p *Pool) findLevel(ctx context.Context) Isolation {
 	}
 	if level == Rootless {
 		reasons = append(reasons, "limits of disk are watched, not held: file systems of containers' own need root")
-	} else if p.disks, err = openDisks(p.cfg.Dir); err != nil {
+	} else if p.disks, err = openDisks(p.cfg.Dir, p.log); err != nil {
 		p.disks = nil
 		reasons = append(reasons, "limits of disk are watched, not held: "+err.Error())
 	} else {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -59,9 +60,13 @@ type Pool struct {
 	filter []byte     // of system calls; empty where there is none
 	lock   *os.File
 	disk   pacer
-	pasta  string   // the program, if it is the way outward of new containers
-	proxy  *proxy   // nil where containers need none
-	net    *network // nil where containers have no addresses of their own
+
+	removed  atomic.Int64   // folders so far
+	removing sync.WaitGroup // those that are on their way out
+
+	pasta string   // the program, if it is the way outward of new containers
+	proxy *proxy   // nil where containers need none
+	net   *network // nil where containers have no addresses of their own
 
 	mu         sync.Mutex
 	containers map[string]*Container // nil while one is being made
@@ -194,10 +199,13 @@ func (p *Pool) adoptAll(ctx context.Context) error {
 		return err
 	}
 	for _, e := range entries {
+		dir := filepath.Join(p.cfg.Dir, e.Name())
+		if strings.HasPrefix(e.Name(), gonePrefix) || strings.HasPrefix(e.Name(), sparePrefix) {
+			p.removeDisk(dir)
+		}
 		if strings.HasPrefix(e.Name(), ".") || !e.IsDir() {
 			continue
 		}
-		dir := filepath.Join(p.cfg.Dir, e.Name())
 		c, err := p.adopt(ctx, dir)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -288,6 +296,10 @@ func (p *Pool) Close() error {
 	if p.short != nil {
 		p.short.close()
 	}
+	if p.disks != nil {
+		p.disks.close()
+	}
+	p.removing.Wait()
 	if p.lock == nil {
 		return nil
 	}
@@ -319,24 +331,54 @@ func (p *Pool) forget(r record) {
 }
 
 // takeUser gives a user id that nobody has, or noUser where containers run as
-// Cloudlet itself.
-func (p *Pool) takeUser() (int, error) {
+// Cloudlet itself. Another Cloudlet's containers may have the same, which does no harm in
+// namespaces; at level process, where it would, the process table is asked.
+func (p *Pool) takeUser(level Level) (int, error) {
 	if !ownUsers {
 		return noUser, nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.users.take(func(id int) bool { return !isUser(id) && !isRunning(id) })
+	return p.users.take(func(id int) bool { return !isUser(id) && (level != Process || !isRunning(id)) })
 }
 
 // removeFolders removes all that a container has on disk.
 func (p *Pool) removeFolders(handle string) error {
-	if err := removeDisk(filepath.Join(p.cfg.Dir, handle)); err != nil {
-		return err
-	}
 	var errs []error
+	if exists(filepath.Join(p.cfg.Dir, handle, imageName)) {
+		return p.removeLater(handle)
+	}
 	if p.homes != "" {
 		errs = append(errs, removeTree(filepath.Join(p.homes, handle)))
 	}
 	return errors.Join(append(errs, removeTree(filepath.Join(p.cfg.Dir, handle)))...)
+}
+
+// Beginnings of the names of folders that are being removed, and of those that wait for a
+// container with their disk.
+const (
+	gonePrefix  = ".gone-"
+	sparePrefix = ".spare-"
+)
+
+// removeLater removes a container's folder that has a disk of its own. Unmounting waits for
+// what the host writes, so it is done beside the caller; the container's name is free at once.
+func (p *Pool) removeLater(handle string) error {
+	gone := filepath.Join(p.cfg.Dir, fmt.Sprintf("%s%d-%s", gonePrefix, p.removed.Add(1), handle))
+	if err := os.Rename(filepath.Join(p.cfg.Dir, handle), gone); err != nil {
+		return err
+	}
+	p.removing.Go(func() { p.removeDisk(gone) })
+	return nil
+}
+
+func (p *Pool) removeDisk(dir string) {
+	if err := errors.Join(removeDisk(dir), removeTree(dir)); err != nil {
+		p.log.Warn("a disk stays behind", "folder", dir, "err", err)
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }

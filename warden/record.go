@@ -18,6 +18,7 @@ const (
 	exitName   = "exit"        // how the main process ended
 	homeName   = "home"        // the container's home, unless it lies in Pool.homes
 	diskName   = "disk"        // where its file system is mounted, if it has one: home and tmp are there
+	imageName  = "disk.img"    // what is mounted there
 	tmpName    = "tmp"         // its /tmp
 	rootName   = "root"        // where its root is mounted, in its own namespace only
 	errorName  = "supervisor.log"
