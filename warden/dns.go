@@ -182,29 +182,29 @@ func (f *forwarder) serveUDP(ctx context.Context) {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err != nil || n < 12 { // the length of a header
+		if err != nil || n < 12 || b[2]&0x80 != 0 { // shorter than a header, or no question
 			continue
 		}
 		if done, ok := f.admit(who); ok {
 			question := slices.Clone(b[:n])
 			f.work.Go(func() {
 				defer done()
-				if answer := askServers(ctx, question); answer != nil {
-					f.udp.WriteTo(answer, who) //nolint:errcheck // who asks repeats it
-				}
+				f.udp.WriteTo(askServers(ctx, question), who) //nolint:errcheck // who asks repeats it
 			})
 		}
 	}
 }
 
-// askServers asks the host's servers in turn. Nobody's answer is nil.
+// askServers asks the host's servers in turn. If none answers, the answer is SERVFAIL.
 func askServers(ctx context.Context, question []byte) []byte {
 	for _, server := range readResolver(resolvFile).servers {
 		if answer := askOne(ctx, server, question); answer != nil {
 			return answer
 		}
 	}
-	return nil
+	question[2] |= 0x80 // it is an answer
+	question[3] = 0x82  // of a server that may be asked for anything, and has failed
+	return question
 }
 
 func askOne(ctx context.Context, server netip.Addr, question []byte) []byte {

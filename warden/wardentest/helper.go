@@ -2,6 +2,7 @@ package wardentest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -121,11 +122,14 @@ func helpGet(args []string) {
 func helpNames(args []string) {
 	for _, name := range args {
 		l, err := net.DefaultResolver.LookupHost(context.Background(), name)
-		if err != nil {
+		switch e := (*net.DNSError)(nil); {
+		case errors.As(err, &e) && e.IsTimeout:
+			fmt.Println("no answer")
+		case err != nil:
 			fmt.Println("no")
-			continue
+		default:
+			fmt.Println(strings.Join(l, " "))
 		}
-		fmt.Println(strings.Join(l, " "))
 	}
 }
 

@@ -324,7 +324,7 @@ func answerName(b []byte, address netip.Addr, short bool) []byte {
 		return nil
 	}
 	q := m.Questions[0]
-	m.Response, m.Additionals = true, nil
+	m.Response, m.RecursionAvailable, m.Additionals = true, true, nil
 	if short && strings.HasPrefix(q.Name.String(), "big") {
 		m.Truncated = true
 	} else if q.Type == dnsmessage.TypeA {
