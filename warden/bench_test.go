@@ -10,13 +10,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"cloudlet/warden"
 )
 
-var levels = []warden.Level{warden.Full, warden.Process}
+var levels = []warden.Level{warden.Full, warden.Rootless, warden.Process}
 
 func benchPool(b *testing.B, level warden.Level) *warden.Pool {
 	b.Helper()
@@ -39,15 +40,16 @@ func benchPool(b *testing.B, level warden.Level) *warden.Pool {
 }
 
 // BenchmarkLife makes a container, runs /bin/true as its main process, waits
-// for its end and destroys it.
+// for its end and destroys it. Other programs for the same follow, where they are
+// installed; what they report is the time to the end.
 func BenchmarkLife(b *testing.B) {
 	for _, level := range levels {
 		b.Run(string(level), func(b *testing.B) {
 			p := benchPool(b, level)
-			var create, start []time.Duration
+			var create, total []time.Duration
 			for b.Loop() {
 				t0 := time.Now()
-				c, err := p.Create(b.Context(), warden.Spec{Handle: "c", Port: true, Limits: warden.Limits{Memory: 64 << 20, Disk: 256 << 20, Processes: 512, CPUShares: 1024}})
+				c, err := p.Create(b.Context(), warden.Spec{Handle: "c", Port: true, Limits: benchLimits})
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -56,20 +58,100 @@ func BenchmarkLife(b *testing.B) {
 					b.Fatal(err)
 				}
 				<-c.Done()
-				create, start = append(create, t1.Sub(t0)), append(start, time.Since(t1))
+				create, total = append(create, t1.Sub(t0)), append(total, time.Since(t0))
 				if err := c.Destroy(b.Context()); err != nil {
 					b.Fatal(err)
 				}
 			}
-			b.ReportMetric(median(create), "create-p50-ms")
-			b.ReportMetric(median(start), "start-to-end-p50-ms")
+			b.ReportMetric(quantile(create, 0.5), "create-p50-ms")
+			reportTimes(b, total)
+		})
+	}
+	for _, o := range others {
+		b.Run(o.name, func(b *testing.B) {
+			command := o.prepare(b, "/bin/true")
+			var total []time.Duration
+			for b.Loop() {
+				t0 := time.Now()
+				if out, err := command().CombinedOutput(); err != nil {
+					b.Fatalf("%v: %s", err, out)
+				}
+				total = append(total, time.Since(t0))
+			}
+			reportTimes(b, total)
 		})
 	}
 }
 
-func median(l []time.Duration) float64 {
+// benchLimits are those of an ordinary application, so that all that holds them is there.
+var benchLimits = warden.Limits{Memory: 256 << 20, Disk: 64 << 20, Files: 256, Processes: 100}
+
+// quantile gives milliseconds.
+func quantile(l []time.Duration, q float64) float64 {
 	slices.Sort(l)
-	return float64(l[len(l)/2]) / 1e6
+	return float64(l[int(q*float64(len(l)-1))]) / 1e6
+}
+
+func reportTimes(b *testing.B, l []time.Duration) {
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(quantile(l, 0.5), "p50-ms")
+	b.ReportMetric(quantile(l, 0.99), "p99-ms")
+}
+
+// BenchmarkFirstByte is the time from nothing to the first output of a program that goes
+// on afterwards.
+func BenchmarkFirstByte(b *testing.B) {
+	sleeper := []string{"/bin/sh", "-c", "echo up; exec sleep 1000"}
+	for _, level := range levels {
+		b.Run(string(level), func(b *testing.B) {
+			p := benchPool(b, level)
+			var total []time.Duration
+			for b.Loop() {
+				t0 := time.Now()
+				c, err := p.Create(b.Context(), warden.Spec{Handle: "c", Port: true, Limits: benchLimits})
+				if err != nil {
+					b.Fatal(err)
+				}
+				first := make(firstByte, 1)
+				go c.Run(b.Context(), warden.Command{Args: sleeper, Env: []string{"PATH=/bin"}}, warden.Streams{Stdout: first})
+				total = append(total, (<-first).Sub(t0))
+				if err := c.Destroy(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			reportTimes(b, total)
+		})
+	}
+	for _, o := range others {
+		b.Run(o.name, func(b *testing.B) {
+			command := o.prepare(b, sleeper...)
+			var total []time.Duration
+			for b.Loop() {
+				first := make(firstByte, 1)
+				cmd := command()
+				cmd.Stdout = first
+				cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+				t0 := time.Now()
+				if err := cmd.Start(); err != nil {
+					b.Fatal(err)
+				}
+				total = append(total, (<-first).Sub(t0))
+				o.end(cmd)
+			}
+			reportTimes(b, total)
+		})
+	}
+}
+
+// firstByte tells when it was written to.
+type firstByte chan time.Time
+
+func (f firstByte) Write(b []byte) (int, error) {
+	select {
+	case f <- time.Now():
+	default:
+	}
+	return len(b), nil
 }
 
 // BenchmarkSupervisorMemory tells the private memory of an idle supervisor.
@@ -152,20 +234,7 @@ func BenchmarkRelay(b *testing.B) {
 	for _, level := range levels {
 		b.Run(string(level), func(b *testing.B) {
 			p := benchPool(b, level)
-			m, inside := p.Binary()
-			c, err := p.Create(b.Context(), warden.Spec{Handle: "echo", Port: true, Mounts: []warden.Mount{m}})
-			if err != nil {
-				b.Fatal(err)
-			}
-			if level == warden.Process {
-				inside = filepath.Join(c.Home(), "helper")
-				copyBinary(b, m.Source, inside)
-			}
-			c.Own()
-			listen := fmt.Sprintf("0.0.0.0:%d", c.Port())
-			if err := c.Start(warden.Command{Args: []string{inside}, Env: []string{benchHelper + "=" + listen}}); err != nil {
-				b.Fatal(err)
-			}
+			c := startEcho(b, p)
 			ways := map[string]string{"loopback/": c.Addrs()[0]}
 			if len(c.Addrs()) == 2 {
 				ways = map[string]string{"direct/": c.Addrs()[0], "relay/": c.Addrs()[1]}
@@ -178,6 +247,26 @@ func BenchmarkRelay(b *testing.B) {
 			}
 		})
 	}
+}
+
+// startEcho starts a server in a container.
+func startEcho(b *testing.B, p *warden.Pool) *warden.Container {
+	b.Helper()
+	m, inside := p.Binary()
+	c, err := p.Create(b.Context(), warden.Spec{Handle: "echo", Port: true, Mounts: []warden.Mount{m}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if p.Isolation().Level == warden.Process {
+		inside = filepath.Join(c.Home(), "helper")
+		copyBinary(b, m.Source, inside)
+	}
+	c.Own()
+	listen := fmt.Sprintf("0.0.0.0:%d", c.Port())
+	if err := c.Start(warden.Command{Args: []string{inside}, Env: []string{benchHelper + "=" + listen}}); err != nil {
+		b.Fatal(err)
+	}
+	return c
 }
 
 func awaitBench(addr string) {
@@ -257,4 +346,42 @@ func dialBench(b *testing.B, addr string) net.Conn {
 	}
 	b.Cleanup(func() { conn.Close() })
 	return conn
+}
+
+// BenchmarkNeighbour is what an answer of a container takes while another one misbehaves
+// as its limits allow.
+func BenchmarkNeighbour(b *testing.B) {
+	for _, bomb := range []struct{ name, script string }{
+		{"quiet", "sleep 1000"},
+		{"processor", "while :; do :; done & while :; do :; done"},
+		{"forks", "b() { b | b & }; (while :; do b; done) 2>/dev/null & exec sleep 1000"},
+		{"memory", "while :; do head -c 1000000000 /dev/zero | tail -c 1000000000 >/dev/null; done"},
+		{"disk", "while :; do head -c 60000000 /dev/zero > x; cat x >/dev/null; done"},
+		{"log", "yes"},
+	} {
+		b.Run(bomb.name, func(b *testing.B) {
+			p := benchPool(b, warden.Full)
+			addr := startEcho(b, p).Addrs()[0]
+			awaitBench(addr)
+			c, err := p.Create(b.Context(), warden.Spec{Handle: "bomb", Limits: benchLimits})
+			if err == nil {
+				err = c.Start(warden.Command{Args: []string{"/bin/sh", "-c", bomb.script}, Env: []string{"PATH=/bin"}})
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+			conn := dialBench(b, addr)
+			msg := make([]byte, 512)
+			var took []time.Duration
+			for b.Loop() {
+				t0 := time.Now()
+				conn.Write(msg)
+				if _, err := io.ReadFull(conn, msg); err != nil {
+					b.Fatal(err)
+				}
+				took = append(took, time.Since(t0))
+			}
+			reportTimes(b, took)
+		})
+	}
 }

@@ -69,7 +69,7 @@ var attempts = []attempt{
 	// Signals and settings of others.
 	{"signal another app", "ESRCH EPERM", true, true, func(w world) error { return syscall.Kill(w.Victim, 0) }},
 	{"signal Cloudlet", "ESRCH EPERM", true, true, func(w world) error { return syscall.Kill(w.Host, 0) }},
-	{"kill process 1", "EPERM", false, false, func(world) error { return syscall.Kill(1, syscall.SIGKILL) }},
+	{"kill process 1", "EPERM survived", false, false, killFirst},
 	{"hold another app", "ESRCH EPERM EINVAL", false, true, func(w world) error { return pidfd(w.Victim) }},
 	{"limits of another app", "ESRCH EPERM", true, true, func(w world) error { return limit(w.Victim) }},
 	{"priority of another app", "ESRCH EPERM", true, true, func(w world) error { return unix.Setpriority(unix.PRIO_PROCESS, w.Victim, 1) }},
@@ -138,8 +138,8 @@ var attempts = []attempt{
 	{"rename the domain", filtered, true, false, func(world) error { return unix.Setdomainname([]byte("wardentest")) }},
 	{"account for processes", filtered, true, false, func(world) error { return unix.Acct("/tmp/none") }},
 	{"talk to ports", filtered, true, false, func(world) error { return call(unix.SYS_IOPL, 3) }},
-	{"become root", "EPERM", true, true, func(world) error { return call(unix.SYS_SETUID, 0) }},
-	{"become of root's group", "EPERM", true, true, func(world) error { return call(unix.SYS_SETGID, 0) }},
+	{"become root", "EPERM EINVAL", true, true, func(world) error { return call(unix.SYS_SETUID, 0) }},
+	{"become of root's group", "EPERM EINVAL", true, true, func(world) error { return call(unix.SYS_SETGID, 0) }},
 	{"take privileges", "EPERM", true, false, capabilities},
 
 	// Networks.
@@ -155,6 +155,8 @@ var (
 	errEOF     = errors.New("EOF")
 	errTimeout = errors.New("timeout")
 	errHidden  = errors.New("hidden") // behind /dev/null
+
+	errSurvived = errors.New("survived")
 )
 
 // controlEnv says that this is the control, where nothing keeps attempts from doing harm.
@@ -292,6 +294,16 @@ func trace(pid int) error {
 	var ws unix.WaitStatus
 	unix.Wait4(pid, &ws, unix.WALL, nil)
 	return unix.PtraceDetach(pid)
+}
+
+// killFirst kills the process that all others end with. Where it has the same user the
+// kernel takes the signal and ignores it.
+func killFirst(world) error {
+	if err := syscall.Kill(1, syscall.SIGKILL); err != nil {
+		return err
+	}
+	time.Sleep(time.Second)
+	return errSurvived
 }
 
 func pidfd(pid int) error {

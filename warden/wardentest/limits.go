@@ -146,7 +146,7 @@ func testProcessLimit(s *suite) {
 		if u.Processes > limit {
 			s.Errorf("%d processes", u.Processes)
 		}
-		if err == nil && u.Processes < limit-5 {
+		if err == nil && u.Processes < limit/2 {
 			err = fmt.Errorf("%d processes so far", u.Processes)
 		}
 		return err
