@@ -209,8 +209,12 @@ func describe(cfg cli.Config, b *bus.Bus, listen string, iso warden.Isolation, f
 		Isolation: operator.Isolation{Level: string(iso.Level), Limits: iso.Limits, Reasons: iso.Reasons},
 	}
 	if iso.Level == warden.Process && !cfg.AllowUnsafe {
+		could := "read this user's files"
+		if iso.OwnFiles {
+			could = "get at this user's processes, sockets and network"
+		}
 		s.Isolation.Reasons = append(s.Isolation.Reasons,
-			"applications could read this user's files, so only the administrator may push (--allow-unsafe lifts that)")
+			"applications could "+could+", so only the administrator may push (--allow-unsafe lifts that)")
 	}
 	if cfg.NoOutbound {
 		s.Isolation.Reasons = append(s.Isolation.Reasons, "applications have no way outward: --no-outbound was given")

@@ -80,7 +80,8 @@ type making struct {
 	relay bool
 	conn  *net.UnixConn
 
-	groupFiles int // how many of files are the group's
+	groupFiles int  // how many of files are the group's
+	landlock   bool // the last of files are rules of Landlock
 }
 
 func (m *making) make(ctx context.Context) (err error) {
@@ -123,7 +124,14 @@ func (m *making) sockets() error {
 	if err := m.port(); err != nil {
 		return err
 	}
-	return m.enclose()
+	if err := m.enclose(); err != nil {
+		return err
+	}
+	rules, err := m.p.fileRules(m.rec)
+	if rules != nil {
+		m.files, m.landlock = append(m.files, rules), true
+	}
+	return err
 }
 
 // enclose makes the control group in which the container's processes will be.
@@ -264,13 +272,14 @@ func (m *making) setUp(ctx context.Context) error {
 		Groups:   m.groupFiles,
 		Clone:    m.clone,
 		Links:    links,
+		Filter:   string(m.p.filter),
+		Landlock: m.landlock,
 	}
 	if m.relay {
 		set.Relay = m.rec.Port
 	}
 	if set.Isolated {
 		set.Steps = steps(m.rec, m.dir, m.group)
-		set.Filter = string(m.p.filter)
 	}
 	_, err = ask(m.conn, supervisor.KindSetup, set.Encode())
 	if errors.Is(err, ErrGone) {

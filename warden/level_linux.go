@@ -52,7 +52,7 @@ func (p *Pool) findLevel(ctx context.Context) Isolation {
 		iso.Limits, iso.Disk = watched, watched
 		return because("namespaces do not work here, `cloudlet doctor` tells more: " + err.Error())
 	}
-	iso.Level = level
+	iso.Level, iso.OwnFiles = level, true
 	return because(reasons...)
 }
 

@@ -70,7 +70,8 @@ func (m *making) startPasta(ctx context.Context) error {
 	// It goes to the background when the network is there.
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("pasta: %w: %.300s", either(context.Cause(ctx), err), strings.TrimSpace(string(out)))
+		why, _, _ := strings.Cut(string(out), "\n")
+		return fmt.Errorf("pasta: %w: %.300s", either(context.Cause(ctx), err), why)
 	}
 	return nil
 }

@@ -49,17 +49,18 @@ var handlePattern = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
 
 // Pool makes containers and finds them again.
 type Pool struct {
-	cfg    Config
-	log    *slog.Logger
-	binary string // Cloudlet's own
-	homes  string // where homes lie that their users must walk to; empty elsewhere
-	iso    Isolation
-	groups groups     // nil where limits are watched
-	short  *pressures // nil where the kernel does not tell of memory that runs short
-	disks  *disks     // nil where limits of disk are watched
-	filter []byte     // of system calls; empty where there is none
-	lock   *os.File
-	disk   pacer
+	cfg      Config
+	log      *slog.Logger
+	binary   string // Cloudlet's own
+	homes    string // where homes lie that their users must walk to; empty elsewhere
+	iso      Isolation
+	groups   groups     // nil where limits are watched
+	short    *pressures // nil where the kernel does not tell of memory that runs short
+	disks    *disks     // nil where limits of disk are watched
+	filter   []byte     // of system calls; empty where there is none
+	landlock int        // version of its interface; 0 where it is not used
+	lock     *os.File
+	disk     pacer
 
 	removed  atomic.Int64   // folders so far
 	removing sync.WaitGroup // those that are on their way out
@@ -113,6 +114,9 @@ func (p *Pool) Open(ctx context.Context) (err error) {
 	p.iso = p.findLevel(ctx)
 	if err := p.useNetwork(ctx); err != nil {
 		return err
+	}
+	if p.iso.Level == Process {
+		p.confine()
 	}
 	if p.iso.Level == Process && ownUsers {
 		if p.homes, err = makeHomes(p.cfg.Dir); err != nil {

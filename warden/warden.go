@@ -48,7 +48,9 @@ type Isolation struct {
 	Disk    string   // who holds the limits of disk: "image", or "watched"
 	Limits  string   // who holds the others: "cgroup v2", "cgroup v1", or "watched" by whoever uses the pool
 	Outward bool     // containers with NetworkOwn reach what lies outside of this machine
-	Proxy   bool     // they do so by an HTTP proxy alone; see Container.ProxyEnv
+	// OwnFiles says that processes see no files but the system's and their container's.
+	OwnFiles bool
+	Proxy    bool // they do so by an HTTP proxy alone; see Container.ProxyEnv
 }
 
 // Limits are upper bounds; zero means unlimited.

@@ -13,7 +13,8 @@
 // Protocol: frames as in wire.go. Descriptor 3 is a connection that brings a
 // Setup and takes the answer, descriptor 4 the listening control socket,
 // descriptor 5 (where Setup.Relay) a TCP socket that is bound outside but does
-// not listen yet; those of the container's control groups follow. A supervisor without a main process ends with its last
+// not listen yet; those of the container's control groups follow,
+// and one of Landlock's rules. A supervisor without a main process ends with its last
 // control connection; one with a main process ends with that process, and at
 // its end no process of the container is left.
 // State: the file "exit" in the container's folder, written when the main

@@ -18,6 +18,7 @@ const (
 	rlimitNProc        = 6
 	sysClone3          = 435
 	sysCloseRange      = 436
+	sysLandlockSelf    = 446
 	cloneIntoCgroup    = 0x200000000
 	cloneNewCgroup     = 0x2000000
 	seccompFilter      = 2
@@ -57,6 +58,7 @@ type image struct {
 	setGroups bool // supplementary groups can be dropped
 	noCaps    capHeader
 	filter    *sockFprog // nil: all system calls
+	rules     int        // of Landlock, -1: all files
 }
 
 // cloneArgs is struct clone_args of linux/sched.h.
@@ -181,6 +183,10 @@ func (l *loop) confine(img *image) {
 			img.groups[i] = first + i
 		}
 		img.ngroups = min(l.set.Groups, maxGroups)
+	}
+	img.rules = -1
+	if l.set.Landlock {
+		img.rules = first + l.set.Groups
 	}
 	if n := len(l.set.Filter) / sockFilterSize; n > 0 {
 		img.filter = &sockFprog{uint16(n), unsafe.StringData(l.set.Filter)}
@@ -318,6 +324,11 @@ func forkExec(img *image) (int, syscall.Errno) {
 	}
 	if _, _, errno = syscall.RawSyscall(syscall.SYS_CHDIR, uintptr(unsafe.Pointer(img.dir)), 0, 0); errno != 0 {
 		goto failed
+	}
+	if img.rules >= 0 {
+		if _, _, errno = syscall.RawSyscall(sysLandlockSelf, uintptr(img.rules), 0, 0); errno != 0 {
+			goto failed
+		}
 	}
 	if img.filter != nil {
 		if _, _, errno = syscall.RawSyscall6(syscall.SYS_PRCTL, prSetSeccomp, seccompFilter, uintptr(unsafe.Pointer(img.filter)), 0, 0, 0); errno != 0 {

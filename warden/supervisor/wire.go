@@ -119,6 +119,7 @@ type Setup struct {
 	Clone    bool // there is one, a folder to clone into; else files to write 0 to
 	Rootless bool // in a user namespace with no other user than Owner
 	Links    []Link
+	Landlock bool   // rules of Landlock were inherited, behind Groups
 	Filter   string // of system calls, as rows of struct sock_filter; empty for none
 }
 
@@ -267,6 +268,7 @@ func (s Setup) Encode() []byte {
 	w.num(uint64(s.Groups))
 	w.flag(s.Clone)
 	w.flag(s.Rootless)
+	w.flag(s.Landlock)
 	w.str(s.Filter)
 	w.num(uint64(len(s.Links)))
 	for _, k := range s.Links {
@@ -293,6 +295,7 @@ func DecodeSetup(b []byte) (Setup, error) {
 	s.Groups = int(r.num() & 0xff)
 	s.Clone = r.num() != 0
 	s.Rootless = r.num() != 0
+	s.Landlock = r.num() != 0
 	s.Filter = r.str()
 	for range r.count(2 * 8) {
 		s.Links = append(s.Links, Link{Port: int(r.num() & 0xffff), Socket: r.str()})

@@ -42,6 +42,7 @@ func TestSetupRoundTrip(t *testing.T) {
 		Groups:   3,
 		Clone:    true,
 		Rootless: true,
+		Landlock: true,
 		Links:    []Link{{3128, "/s"}, {1, ""}},
 		Filter:   "12345678",
 	}

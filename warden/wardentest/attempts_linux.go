@@ -21,7 +21,7 @@ import (
 type attempt struct {
 	name    string
 	want    string // the errors with which it may fail
-	process bool   // level process stops it too, where containers have users of their own
+	process bool   // level process stops it too, where containers have users of their own, even without Landlock
 	control bool   // root can do it without a container, and nobody is harmed
 	try     func(world) error
 }
@@ -158,6 +158,9 @@ var (
 
 	errSurvived = errors.New("survived")
 )
+
+// onNetwork are attempts that level process does not stop: it shares the host's network.
+var onNetwork = []string{"an abstract socket of the host", "ports of the host and of the app"}
 
 // controlEnv says that this is the control, where nothing keeps attempts from doing harm.
 const controlEnv = "WARDENTEST_CONTROL"

@@ -96,3 +96,65 @@ func (s *suite) network(p *warden.Pool, c, other *warden.Container) {
 		s.Error("no port in the host's network")
 	}
 }
+
+// testOwnFiles: what a container sees of files are the system's, its own, and what it was
+// given; also where its processes are the same user as Cloudlet.
+func testOwnFiles(s *suite) {
+	p := s.pool(warden.Config{})
+	iso := p.Isolation()
+	if !iso.OwnFiles {
+		s.Skip(iso.Reasons)
+	}
+	parent := filepath.Dir(s.dir)
+	for _, name := range []string{"secret", "given/f", "mine/f"} {
+		path := filepath.Join(parent, name)
+		os.MkdirAll(filepath.Dir(path), 0o777)
+		os.Chmod(filepath.Dir(path), 0o777)
+		if err := os.WriteFile(path, []byte("text"), 0o666); err != nil {
+			s.Fatal(err)
+		}
+		os.Chmod(path, 0o666)
+	}
+	os.Chmod(parent, 0o755)
+	given, mine := filepath.Join(parent, "given"), filepath.Join(parent, "mine")
+	other := s.create(p, warden.Spec{Handle: "other"})
+	s.run(other, "echo private > f")
+	c := s.create(p, warden.Spec{Handle: "c", Mounts: []warden.Mount{{Source: given, Target: given}, {Source: mine, Target: mine, Writable: true}}})
+	outside := filepath.Join(parent, "written")
+	signal := fmt.Sprintf("kill -0 %d 2>/dev/null || echo no", os.Getpid())
+	for name, test := range map[string]struct{ script, want string }{
+		"a file of this user":       {"cat " + parent + "/secret", "no"},
+		"by a link":                 {"ln -s " + parent + "/secret l && cat l", "no"},
+		"by a hard link":            {"ln " + parent + "/secret h", "no"},
+		"another app's file":        {"cat " + other.Home() + "/f", "no"},
+		"its folder":                {"ls " + s.dir, "no"},
+		"its supervisor's":          {"cat " + s.dir + "/c/record.json", "no"},
+		"by way of Cloudlet":        {fmt.Sprintf("cat /proc/%d/cwd/isolation.go", os.Getpid()), "no"},
+		"Cloudlet's environment":    {fmt.Sprintf("cat /proc/%d/environ", os.Getpid()), "no"},
+		"write elsewhere":           {"(echo x > " + outside + ") || true", ""}, // in a /tmp of its own it may
+		"remove":                    {"rm " + parent + "/secret", "no"},
+		"what was given":            {"cat " + given + "/f", "text"},
+		"what was given, to write":  {"echo x > " + given + "/f", "no"},
+		"what was given as its own": {"echo x > " + mine + "/f && mv " + mine + "/f " + mine + "/g && cat " + mine + "/g", "x"},
+		"its own":                   {"mkdir -p a b && echo x > a/f && mv a/f b/f && cat b/f && rm -r a b && mkfifo p && ln -s p q && [ -p q ] && echo ok", "x\nok"},
+		"the system's":              {"head -1 /etc/passwd | cut -d: -f1; ls /usr | grep -c bin; head -c 3 /dev/zero > /dev/null; cat /proc/self/comm", "root\n2\ncat"},
+		"filtered":                  {"grep Seccomp: /proc/self/status | grep -o '[0-9]$'", "2"},
+	} {
+		out, e := s.run(c, "mkdir -p logs; exec 2>/dev/null; "+test.script)
+		if e.Status != 0 {
+			out = "no"
+		}
+		if got := strings.TrimSpace(out); got != test.want {
+			s.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+	}
+	if out, _ := s.run(c, signal); out != "no\n" && !strings.Contains(strings.Join(iso.Reasons, " "), "signals") {
+		s.Errorf("signal Cloudlet: %q", out)
+	}
+	if b, err := os.ReadFile(filepath.Join(parent, "secret")); string(b) != "text" {
+		s.Errorf("the file is %q, %v", b, err)
+	}
+	if _, err := os.Lstat(outside); err == nil {
+		s.Error("a file was written outside")
+	}
+}

@@ -78,6 +78,7 @@ func Run(t *testing.T, open Open) {
 		{"Shares", testShares},
 		{"Quota", testQuota},
 		{"Isolation", testIsolation},
+		{"OwnFiles", testOwnFiles},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.run(&suite{T: t, open: open, dir: folder(t)})
