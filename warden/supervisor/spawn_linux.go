@@ -174,10 +174,10 @@ func (l *loop) confine(img *image) {
 	img.clone = cloneArgs{exitSignal: uint64(syscall.SIGCHLD)}
 	img.noCaps.version = capVersion3
 	img.setGroups = !l.set.Rootless
+	img.ownGroups = l.set.Isolated
 	first := groupFD(l.set)
 	if l.set.Clone {
 		img.clone.flags, img.clone.cgroup = cloneIntoCgroup, uint64(first)
-		img.ownGroups = l.set.Isolated
 	} else {
 		for i := range min(l.set.Groups, maxGroups) {
 			img.groups[i] = first + i
