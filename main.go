@@ -211,7 +211,7 @@ func describe(cfg cli.Config, b *bus.Bus, listen string, iso warden.Isolation, f
 	if iso.Level == warden.Process && !cfg.AllowUnsafe {
 		could := "read this user's files"
 		if iso.OwnFiles {
-			could = "get at this user's processes, sockets and network"
+			could = "get at this user's sockets and network"
 		}
 		s.Isolation.Reasons = append(s.Isolation.Reasons,
 			"applications could "+could+", so only the administrator may push (--allow-unsafe lifts that)")

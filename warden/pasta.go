@@ -70,10 +70,19 @@ func (m *making) startPasta(ctx context.Context) error {
 	// It goes to the background when the network is there.
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		why, _, _ := strings.Cut(string(out), "\n")
-		return fmt.Errorf("pasta: %w: %.300s", either(context.Cause(ctx), err), why)
+		return fmt.Errorf("pasta: %w%s", either(context.Cause(ctx), err), complaint(out))
 	}
 	return nil
+}
+
+// complaint is the line that says why pasta ended, and not that it cannot log.
+func complaint(out []byte) string {
+	for line := range strings.Lines(string(out)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasSuffix(line, "to syslog") {
+			return fmt.Sprintf(": %.300s", line)
+		}
+	}
+	return ""
 }
 
 // unreachable are steps that keep a container from the host's addresses, as far as they
