@@ -49,7 +49,7 @@ func testTerminal(s *suite) {
 	seen := &screen{}
 	ended := make(chan error, 1)
 	go func() {
-		cmd := shell(`trap 'stty size' WINCH; tty; stty size; echo odd >&2; read a; echo "<$a>"; read b; echo end; exit 7`)
+		cmd := shell(`trap 'stty size' WINCH; tty; stty size; echo odd >&2; until read a; do :; done; echo "<$a>"; read b; echo end; exit 7`)
 		e, err := c.Run(s.ctx(), cmd, warden.Streams{Stdin: keys, Stdout: seen, Terminal: &warden.Terminal{Size: warden.Size{Rows: 24, Columns: 80}, Resize: resize}})
 		if err == nil && e.Status != 7 {
 			err = fmt.Errorf("exit %+v", e)
