@@ -140,14 +140,14 @@ func restrict(target string, flags uint64) error {
 
 // makeFolders makes a folder and those above it; it is no error if it is there.
 func makeFolders(path string, mode uint32) error {
-	for i := 1; i < len(path); i++ {
-		if path[i] == '/' {
-			if err := syscall.Mkdir(path[:i], 0o755); err != nil && err != syscall.EEXIST {
-				return err
-			}
+	err := syscall.Mkdir(path, mode)
+	if i := lastSlash(path); err == syscall.ENOENT && i > 0 {
+		if err := makeFolders(path[:i], 0o755); err != nil {
+			return err
 		}
+		err = syscall.Mkdir(path, mode)
 	}
-	if err := syscall.Mkdir(path, mode); err != nil {
+	if err != nil {
 		if err == syscall.EEXIST {
 			return nil
 		}
@@ -156,16 +156,20 @@ func makeFolders(path string, mode uint32) error {
 	return syscall.Chmod(path, mode) // for the sticky bit, and whatever the umask takes away
 }
 
+func lastSlash(path string) int {
+	i := len(path) - 1
+	for i > 0 && path[i] != '/' {
+		i--
+	}
+	return i
+}
+
 func makeFile(path string) error {
 	var st syscall.Stat_t
 	if syscall.Lstat(path, &st) == nil && st.Mode&syscall.S_IFMT == syscall.S_IFREG {
 		return nil // such as one of /proc, which may not be to write
 	}
-	i := len(path) - 1
-	for i > 0 && path[i] != '/' {
-		i--
-	}
-	if i > 0 {
+	if i := lastSlash(path); i > 0 {
 		if err := makeFolders(path[:i], 0o755); err != nil {
 			return err
 		}
