@@ -275,7 +275,7 @@ func killSupervisor(t *testing.T, file string) {
 	}
 	for _, line := range lines {
 		text, err := os.ReadFile(line)
-		if err != nil || string(text) != "cloudlet-supervisor\x00"+handle+"\x00" {
+		if err != nil || strings.TrimRight(string(text), "\x00") != "cloudlet-supervisor\x00"+handle {
 			continue
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(line)))

@@ -179,7 +179,7 @@ func BenchmarkSupervisorMemory(b *testing.B) {
 func memory(b *testing.B, handle string) (private, pss float64) {
 	found, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, f := range found {
-		if cmd, _ := os.ReadFile(f); string(cmd) != "cloudlet-supervisor\x00"+handle+"\x00" {
+		if cmd, _ := os.ReadFile(f); strings.TrimRight(string(cmd), "\x00") != "cloudlet-supervisor\x00"+handle {
 			continue
 		}
 		rollup, err := os.ReadFile(filepath.Join(filepath.Dir(f), "smaps_rollup"))

@@ -164,9 +164,9 @@ func goneIfEnded(err error) error {
 	return err
 }
 
-// ask sends a frame and waits for the answer.
-func ask(conn *net.UnixConn, kind supervisor.Kind, body []byte) (supervisor.Number, error) {
-	if err := send(conn, kind, body); err != nil {
+// ask sends a frame, with descriptors where there are any, and waits for the answer.
+func ask(conn *net.UnixConn, kind supervisor.Kind, body []byte, files ...*os.File) (supervisor.Number, error) {
+	if err := send(conn, kind, body, files...); err != nil {
 		return 0, goneIfEnded(err)
 	}
 	_, n, err := receive(conn)

@@ -76,7 +76,7 @@ type making struct {
 	dir   string
 	group group      // nil where the kernel holds no limits
 	clone bool       // the group is cloned into
-	files []*os.File // what the supervisor inherits, from descriptor 3 on
+	files []*os.File // what the supervisor is given with its setup
 	relay bool
 	conn  *net.UnixConn
 
@@ -91,13 +91,19 @@ func (m *making) make(ctx context.Context) (err error) {
 	if err := m.takeAddress(); err != nil {
 		return err
 	}
+	if err := m.shell(); err != nil {
+		return err
+	}
 	if err := m.folders(); err != nil {
 		return err
 	}
-	if err := m.sockets(); err != nil {
+	if err := m.port(); err != nil {
 		return err
 	}
-	if err := m.start(); err != nil {
+	if err := m.enclose(); err != nil {
+		return err
+	}
+	if err := m.rules(); err != nil {
 		return err
 	}
 	if err := m.connect(ctx); err != nil {
@@ -109,27 +115,11 @@ func (m *making) make(ctx context.Context) (err error) {
 	return m.rec.write(m.dir)
 }
 
-// sockets makes what the supervisor inherits, in the order of its descriptors.
-func (m *making) sockets() error {
-	ours, theirs, err := socketPair()
-	if err != nil {
-		return err
-	}
-	m.conn, m.files = ours, append(m.files, theirs)
-	control, err := listenControl(m.dir)
-	if err != nil {
-		return err
-	}
-	m.files = append(m.files, control)
-	if err := m.port(); err != nil {
-		return err
-	}
-	if err := m.enclose(); err != nil {
-		return err
-	}
-	rules, err := m.p.fileRules(m.rec)
-	if rules != nil {
-		m.files, m.landlock = append(m.files, rules), true
+// rules makes those of Landlock, where they are what keeps files apart.
+func (m *making) rules() error {
+	f, err := m.p.fileRules(m.rec)
+	if f != nil {
+		m.files, m.landlock = append(m.files, f), true
 	}
 	return err
 }
@@ -149,15 +139,32 @@ func (m *making) enclose() (err error) {
 	return err
 }
 
-// folders makes the container's folder and, owned by its user, home and /tmp.
-func (m *making) folders() error {
+// shell takes the container's folder with its supervisor, and decides where home and /tmp
+// lie: with a limit that the kernel holds, in a file system of that size.
+func (m *making) shell() error {
 	// What lies there under this name belongs to no container.
 	if err := m.p.removeFolders(m.rec.Spec.Handle); err != nil {
 		return err
 	}
-	if err := m.disk(); err != nil {
+	k := m.p.kindOf(m.rec)
+	s, err := m.p.takeShell(m.dir, k)
+	if err != nil {
 		return err
 	}
+	m.conn, m.rec.PID = s.conn, s.pid
+	at := m.dir
+	if m.rec.Disk = k.disk > 0; m.rec.Disk {
+		at = filepath.Join(m.dir, diskName)
+	}
+	m.rec.Home = filepath.Join(at, homeName)
+	if m.p.homes != "" {
+		m.rec.Home = filepath.Join(m.p.homes, m.rec.Spec.Handle)
+	}
+	return nil
+}
+
+// folders makes, owned by the container's user, home and /tmp.
+func (m *making) folders() error {
 	folders := []string{m.rec.Home}
 	if m.rec.Level != Process {
 		folders = append(folders, m.rec.tmp())
@@ -179,28 +186,8 @@ func (m *making) folders() error {
 	return nil
 }
 
-// disk makes the container's folder, and decides where home and /tmp lie: with a limit
-// that the kernel holds, in a file system of that size.
-func (m *making) disk() error {
-	at, err := m.dir, error(nil)
-	if m.rec.Disk = m.p.disks != nil && m.rec.Spec.Limits.Disk > 0; m.rec.Disk {
-		at = filepath.Join(m.dir, diskName)
-		err = m.p.disks.take(m.dir, m.rec.Spec.Limits.Disk)
-	} else {
-		err = os.Mkdir(m.dir, 0o700)
-	}
-	if err != nil {
-		return err
-	}
-	m.rec.Home = filepath.Join(at, homeName)
-	if m.p.homes != "" {
-		m.rec.Home = filepath.Join(m.p.homes, m.rec.Spec.Handle)
-	}
-	return nil
-}
-
 // port takes the container's port. With a network of its own the container is
-// reached through a relay, whose socket the supervisor inherits; else the port
+// reached through a relay, whose socket the supervisor gets; else the port
 // is only set aside for the app, which binds it itself.
 func (m *making) port() error {
 	if !m.rec.Spec.Port {
@@ -224,36 +211,6 @@ func (m *making) port() error {
 	return nil
 }
 
-// start starts the supervisor. The settings of its runtime keep it small: it
-// has one goroutine that works, and hardly makes garbage.
-func (m *making) start() error {
-	stderr, err := os.OpenFile(filepath.Join(m.dir, errorName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		return err
-	}
-	defer stderr.Close()
-	cmd := &exec.Cmd{
-		Path:        selfPath(m.p.binary),
-		Args:        []string{"cloudlet-supervisor", m.rec.Spec.Handle},
-		Env:         []string{supervisor.Env + "=1", "GOMAXPROCS=1", "GOTRACEBACK=single"},
-		Dir:         "/",
-		Stderr:      stderr,
-		ExtraFiles:  m.files,
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
-	}
-	namespaces(cmd.SysProcAttr, m.rec)
-	if m.p.groups != nil {
-		joinGroup(cmd.SysProcAttr, m.p.groups.supervisors())
-	}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start the supervisor: %w", err)
-	}
-	m.rec.PID = cmd.Process.Pid
-	children.Store(m.rec.PID, cmd)
-	m.release()
-	return nil
-}
-
 // setUp tells the supervisor what to make, and waits until it has.
 func (m *making) setUp(ctx context.Context) error {
 	defer deadline(ctx, m.conn)()
@@ -262,6 +219,7 @@ func (m *making) setUp(ctx context.Context) error {
 		return err
 	}
 	set := supervisor.Setup{
+		Handle:   m.rec.Spec.Handle,
 		Folder:   m.dir,
 		Home:     m.rec.Home,
 		Isolated: m.rec.Level != Process,
@@ -281,7 +239,8 @@ func (m *making) setUp(ctx context.Context) error {
 	if set.Isolated {
 		set.Steps = steps(m.rec, m.dir, m.group)
 	}
-	_, err = ask(m.conn, supervisor.KindSetup, set.Encode())
+	_, err = ask(m.conn, supervisor.KindSetup, set.Encode(), m.files...)
+	m.release()
 	if errors.Is(err, ErrGone) {
 		err = m.lastWords(err)
 	}

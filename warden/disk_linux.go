@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,36 +26,28 @@ import (
 // on; a sized image works on every one. It is sparse, and gives back what is deleted, so
 // that it takes no more of the host than what is in it.
 type disks struct {
-	dir    string // the pool's
 	folder string // of templates, one per size
 	mkfs   string
-	log    *slog.Logger
 
-	mu sync.Mutex // of the templates
-
-	spares  map[int64]string // by limit, folders with a mounted file system that wait for their container
-	sparing sync.Mutex
-	work    sync.WaitGroup
+	mu sync.Mutex
 }
 
 const (
 	templatesName = ".images"
 	templatesMost = 16 // of which the oldest goes
 	mkfsTime      = 20 * time.Second
-	diskLeast     = 4 << 20
 	perInode      = 8 << 10 // bytes of the limit for which one file is allowed
-	sparesMost    = 2       // sizes
 )
 
 // openDisks finds out if images work here, by mounting one.
-func openDisks(dir string, log *slog.Logger) (*disks, error) {
+func openDisks(dir string) (*disks, error) {
 	mkfs, err := findMkfs()
 	if err != nil {
 		return nil, err
 	}
-	d := &disks{dir: dir, folder: filepath.Join(dir, templatesName), mkfs: mkfs, log: log, spares: map[int64]string{}}
+	d := &disks{folder: filepath.Join(dir, templatesName), mkfs: mkfs}
 	probe := filepath.Join(dir, ".probe-disk")
-	if err := errors.Join(removeDisk(probe), os.RemoveAll(probe)); err != nil {
+	if err := errors.Join(removeDisk(probe), os.RemoveAll(probe), os.Mkdir(probe, 0o700)); err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(probe)
@@ -73,65 +64,8 @@ func findMkfs() (string, error) {
 	return "", errors.New("mkfs.ext4 is missing (Debian: apt-get install e2fsprogs)")
 }
 
-// take makes the folder dir with a file system mounted in it. Mounting one takes longer
-// than all the rest of a container, so that a spare one of the sizes last asked for is kept.
-func (d *disks) take(dir string, limit int64) error {
-	limit = max(limit, diskLeast)
-	defer d.prepare(limit)
-	d.sparing.Lock()
-	spare := d.spares[limit]
-	delete(d.spares, limit)
-	d.sparing.Unlock()
-	if spare != "" {
-		return os.Rename(spare, dir)
-	}
-	return d.make(dir, limit)
-}
-
-// prepare makes a spare, beside the caller.
-func (d *disks) prepare(limit int64) {
-	d.work.Go(func() {
-		d.sparing.Lock()
-		defer d.sparing.Unlock()
-		if d.spares[limit] != "" {
-			return
-		}
-		for other, dir := range d.spares {
-			if len(d.spares) >= sparesMost {
-				delete(d.spares, other)
-				d.drop(dir)
-			}
-		}
-		dir := filepath.Join(d.dir, sparePrefix+strconv.FormatInt(limit, 10))
-		if err := d.make(dir, limit); err != nil {
-			d.log.Warn("no disk was made in advance", "err", err)
-			d.drop(dir)
-			return
-		}
-		d.spares[limit] = dir
-	})
-}
-
-func (d *disks) drop(dir string) {
-	if err := errors.Join(removeDisk(dir), os.RemoveAll(dir)); err != nil {
-		d.log.Warn("a spare disk stays behind", "folder", dir, "err", err)
-	}
-}
-
-// close removes the spares.
-func (d *disks) close() {
-	d.work.Wait()
-	for _, dir := range d.spares {
-		d.drop(dir)
-	}
-	clear(d.spares)
-}
-
-// make makes the folder dir, and mounts a file system in it.
+// make mounts a file system in the container's folder dir.
 func (d *disks) make(dir string, limit int64) error {
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return err
-	}
 	template, err := d.template(limit)
 	if err != nil {
 		return err

@@ -41,7 +41,7 @@ func (p *Pool) findLevel(ctx context.Context) Isolation {
 	}
 	if level == Rootless {
 		reasons = append(reasons, "limits of disk are watched, not held: file systems of containers' own need root")
-	} else if p.disks, err = openDisks(p.cfg.Dir, p.log); err != nil {
+	} else if p.disks, err = openDisks(p.cfg.Dir); err != nil {
 		p.disks = nil
 		reasons = append(reasons, "limits of disk are watched, not held: "+err.Error())
 	} else {
@@ -106,15 +106,15 @@ func userNamespace(attr *syscall.SysProcAttr) {
 }
 
 // namespaces has a supervisor started in the namespaces of its container.
-func namespaces(attr *syscall.SysProcAttr, r record) {
-	if r.Level == Process {
+func namespaces(attr *syscall.SysProcAttr, k kind) {
+	if k.level == Process {
 		return
 	}
 	attr.Cloneflags = syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
-	if r.Spec.Network != NetworkHost {
+	if k.network {
 		attr.Cloneflags |= syscall.CLONE_NEWNET
 	}
-	if r.Level == Rootless {
+	if k.level == Rootless {
 		userNamespace(attr)
 	}
 }

@@ -21,7 +21,7 @@ func (p *Pool) findLevel(context.Context) Isolation {
 
 func isRunning(int) bool { return false }
 
-func namespaces(*syscall.SysProcAttr, record) {}
+func namespaces(*syscall.SysProcAttr, kind) {}
 
 func joinGroup(*syscall.SysProcAttr, *os.File) {}
 

@@ -62,6 +62,8 @@ type Pool struct {
 	lock     *os.File
 	disk     pacer
 
+	spares spares
+
 	removed  atomic.Int64   // folders so far
 	removing sync.WaitGroup // those that are on their way out
 
@@ -129,6 +131,7 @@ func (p *Pool) Open(ctx context.Context) (err error) {
 	if err := p.adoptAll(ctx); err != nil {
 		return err
 	}
+	p.spares.set(true)
 	return p.sweepNetwork()
 }
 
@@ -300,9 +303,7 @@ func (p *Pool) Close() error {
 	if p.short != nil {
 		p.short.close()
 	}
-	if p.disks != nil {
-		p.disks.close()
-	}
+	p.closeSpares()
 	p.removing.Wait()
 	if p.lock == nil {
 		return nil

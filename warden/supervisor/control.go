@@ -37,7 +37,7 @@ func (l *loop) connect(fd int) {
 
 func (c *conn) ready(event) {
 	oob := make([]byte, syscall.CmsgSpace(3*4))
-	n, oobn, err := receive(c.fd, c.l.buf, oob)
+	n, oobn, err := receive(c.fd, c.l.buf, oob, syscall.MSG_DONTWAIT)
 	if err == syscall.EAGAIN || err == syscall.EINTR {
 		return
 	}

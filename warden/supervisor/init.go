@@ -12,11 +12,12 @@
 //
 // Protocol: frames as in wire.go. Descriptor 3 is a connection that brings a
 // Setup and takes the answer, descriptor 4 the listening control socket,
-// descriptor 5 (where Setup.Relay) a TCP socket that is bound outside but does
-// not listen yet; those of the container's control groups follow,
-// and one of Landlock's rules. A supervisor without a main process ends with its last
-// control connection; one with a main process ends with that process, and at
-// its end no process of the container is left.
+// with the Setup come (where Setup.Relay) a TCP socket that is bound outside but
+// does not listen yet, those of the container's control groups, and (where
+// Setup.Landlock) one of Landlock's rules. A supervisor
+// without a main process ends with its last control connection, as does one that
+// waits for its Setup; one with a main process ends with that process, and at its
+// end no process of the container is left.
 // State: the file "exit" in the container's folder, written when the main
 // process has ended, and the log files below the home.
 // Source: the v1 warden's wshd and its iomux; catatonit and runc's init.
@@ -36,16 +37,7 @@ const NetworkName = "net/ns"
 const (
 	setupFD = 3 + iota
 	controlFD
-	relayFD
 )
-
-// groupFD is the first descriptor of the control groups.
-func groupFD(set Setup) int {
-	if set.Relay != 0 {
-		return relayFD + 1
-	}
-	return relayFD
-}
 
 func init() {
 	if v, ok := syscall.Getenv(Env); !ok || v != "1" {
@@ -62,6 +54,7 @@ func run() int {
 	if err != nil {
 		return 2
 	}
+	rename(set.Handle)
 	l, err := newLoop(set)
 	if err != nil {
 		answer(setupFD, KindError, Fault{Text: err.Error()}.encode())
@@ -73,12 +66,20 @@ func run() int {
 	return l.run()
 }
 
+// maxGroups bounds the control groups of a container: there is one of version 2, or one
+// for each hierarchy of version 1.
+const maxGroups = 8
+
+// setupRights is the most descriptors that come with a Setup: the relay's, the groups' and the rules'.
+const setupRights = 1 + maxGroups + 1
+
 // readSetup reads the first frame, blocking: before it there is nothing to do.
 func readSetup(fd int) (Setup, error) {
 	var in []byte
-	buf := make([]byte, 4096)
+	var fds []int
+	buf, oob := make([]byte, 4096), make([]byte, syscall.CmsgSpace(setupRights*4))
 	for {
-		n, err := syscall.Read(fd, buf)
+		n, oobn, err := receive(fd, buf, oob, 0)
 		if err == syscall.EINTR {
 			continue
 		}
@@ -88,7 +89,7 @@ func readSetup(fd int) (Setup, error) {
 		if n == 0 {
 			return Setup{}, syscall.EPIPE
 		}
-		in = append(in, buf[:n]...)
+		in, fds = append(in, buf[:n]...), append(fds, rights(oob[:oobn])...)
 		kind, body, _, err := Parse(in)
 		if err == ErrShort {
 			continue
@@ -99,8 +100,27 @@ func readSetup(fd int) (Setup, error) {
 		if kind != KindSetup {
 			return Setup{}, ErrMalformed
 		}
-		return DecodeSetup(body)
+		set, err := DecodeSetup(body)
+		if err != nil {
+			return set, err
+		}
+		return set, set.take(fds)
 	}
+}
+
+// take shares out the descriptors that came along.
+func (s *Setup) take(fds []int) error {
+	if s.Relay != 0 && len(fds) > 0 {
+		s.relay, fds = fds[0], fds[1:]
+	}
+	if n := len(fds) - 1; s.Landlock && n >= 0 {
+		s.rules, fds = fds[n], fds[:n]
+	}
+	if len(fds) != s.Groups || s.Landlock && s.rules == 0 || s.Clone && s.Groups != 1 || s.Relay != 0 && s.relay == 0 {
+		return ErrMalformed
+	}
+	s.groups = fds
+	return nil
 }
 
 // answer writes a frame, with descriptors where there are any. Frames of a supervisor are far smaller than a socket's

@@ -4,7 +4,7 @@ import "syscall"
 
 // killAll signals every process of the container but the supervisor.
 func (l *loop) killAll(sig syscall.Signal) {
-	if sig == syscall.SIGKILL && l.set.Clone && killGroup(folder(groupFD(l.set))) {
+	if sig == syscall.SIGKILL && l.set.Clone && killGroup(folder(l.set.groups[0])) {
 		return
 	}
 	if l.set.Isolated {

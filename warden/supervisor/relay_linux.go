@@ -48,7 +48,7 @@ type relay struct {
 func (l *loop) openRelays() error {
 	if l.set.Relay != 0 {
 		port := l.set.Relay
-		l.port = l.newRelay(relayFD, relayMost,
+		l.port = l.newRelay(l.set.relay, relayMost,
 			&syscall.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}},
 			&syscall.SockaddrInet6{Port: port, Addr: [16]byte{15: 1}})
 	}

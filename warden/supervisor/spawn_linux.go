@@ -29,7 +29,6 @@ const (
 	oomScoreFile       = "/proc/self/oom_score_adj"
 	exitChildFailed    = 253
 	maxLimits          = 3
-	maxGroups          = 8
 	firstInheritableFD = 3
 )
 
@@ -175,18 +174,14 @@ func (l *loop) confine(img *image) {
 	img.noCaps.version = capVersion3
 	img.setGroups = !l.set.Rootless
 	img.ownGroups = l.set.Isolated
-	first := groupFD(l.set)
 	if l.set.Clone {
-		img.clone.flags, img.clone.cgroup = cloneIntoCgroup, uint64(first)
+		img.clone.flags, img.clone.cgroup = cloneIntoCgroup, uint64(l.set.groups[0])
 	} else {
-		for i := range min(l.set.Groups, maxGroups) {
-			img.groups[i] = first + i
-		}
-		img.ngroups = min(l.set.Groups, maxGroups)
+		img.ngroups = copy(img.groups[:], l.set.groups)
 	}
 	img.rules = -1
 	if l.set.Landlock {
-		img.rules = first + l.set.Groups
+		img.rules = l.set.rules
 	}
 	if n := len(l.set.Filter) / sockFilterSize; n > 0 {
 		img.filter = &sockFprog{uint16(n), unsafe.StringData(l.set.Filter)}

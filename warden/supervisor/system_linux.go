@@ -9,7 +9,7 @@ func accept(fd int) (int, error) {
 	return n, err
 }
 
-func receive(fd int, p, oob []byte) (n, oobn int, err error) {
-	n, oobn, _, _, err = syscall.Recvmsg(fd, p, oob, syscall.MSG_CMSG_CLOEXEC|syscall.MSG_DONTWAIT)
+func receive(fd int, p, oob []byte, flags int) (n, oobn int, err error) {
+	n, oobn, _, _, err = syscall.Recvmsg(fd, p, oob, syscall.MSG_CMSG_CLOEXEC|flags)
 	return n, oobn, err
 }

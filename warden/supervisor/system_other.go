@@ -25,7 +25,7 @@ func accept(fd int) (int, error) {
 	return n, syscall.SetNonblock(n, true)
 }
 
-func receive(fd int, p, oob []byte) (n, oobn int, err error) {
-	n, oobn, _, _, err = syscall.Recvmsg(fd, p, oob, 0)
+func receive(fd int, p, oob []byte, flags int) (n, oobn int, err error) {
+	n, oobn, _, _, err = syscall.Recvmsg(fd, p, oob, flags)
 	return n, oobn, err
 }

@@ -115,12 +115,17 @@ type Setup struct {
 	LogMax   int64  // bytes of a log file before it is rotated
 	Relay    int    // port on which the main process will listen, 0 for no relay
 	Limits   Limits
-	Groups   int  // descriptors of control groups that were inherited
+	Groups   int  // descriptors of control groups that come along
 	Clone    bool // there is one, a folder to clone into; else files to write 0 to
 	Rootless bool // in a user namespace with no other user than Owner
 	Links    []Link
 	Landlock bool   // rules of Landlock were inherited, behind Groups
 	Filter   string // of system calls, as rows of struct sock_filter; empty for none
+	Handle   string // of the container
+
+	relay  int   // the descriptor that came along, where Relay
+	groups []int // those of the control groups
+	rules  int   // where Landlock
 }
 
 // Command is a process to start.
@@ -270,6 +275,7 @@ func (s Setup) Encode() []byte {
 	w.flag(s.Rootless)
 	w.flag(s.Landlock)
 	w.str(s.Filter)
+	w.str(s.Handle)
 	w.num(uint64(len(s.Links)))
 	for _, k := range s.Links {
 		w.num(uint64(k.Port))
@@ -297,6 +303,7 @@ func DecodeSetup(b []byte) (Setup, error) {
 	s.Rootless = r.num() != 0
 	s.Landlock = r.num() != 0
 	s.Filter = r.str()
+	s.Handle = r.str()
 	for range r.count(2 * 8) {
 		s.Links = append(s.Links, Link{Port: int(r.num() & 0xffff), Socket: r.str()})
 	}

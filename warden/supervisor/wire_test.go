@@ -44,6 +44,7 @@ func TestSetupRoundTrip(t *testing.T) {
 		Rootless: true,
 		Landlock: true,
 		Links:    []Link{{3128, "/s"}, {1, ""}},
+		Handle:   "app-1",
 		Filter:   "12345678",
 	}
 	out, err := DecodeSetup(in.Encode())

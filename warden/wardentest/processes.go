@@ -339,7 +339,7 @@ func (s *suite) supervisor(handle string) int {
 	s.Helper()
 	found, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, f := range found {
-		if b, _ := os.ReadFile(f); string(b) == "cloudlet-supervisor\x00"+handle+"\x00" {
+		if b, _ := os.ReadFile(f); strings.TrimRight(string(b), "\x00") == "cloudlet-supervisor\x00"+handle {
 			var pid int
 			fmt.Sscan(filepath.Base(filepath.Dir(f)), &pid)
 			return pid

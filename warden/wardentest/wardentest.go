@@ -242,10 +242,10 @@ func marker() string { return fmt.Sprintf("sleep 86400.%09d", rand.IntN(1e9)) }
 
 // living gives the processes of the machine whose command line is the marker.
 func living(mark string) (pids []string) {
-	want := strings.ReplaceAll(mark, " ", "\x00") + "\x00"
+	want := strings.ReplaceAll(mark, " ", "\x00")
 	found, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, f := range found {
-		if b, _ := os.ReadFile(f); string(b) == want {
+		if b, _ := os.ReadFile(f); strings.TrimRight(string(b), "\x00") == want {
 			pids = append(pids, filepath.Base(filepath.Dir(f)))
 		}
 	}
