@@ -88,9 +88,6 @@ func (m *making) make(ctx context.Context) (err error) {
 	if m.rec.User, err = m.p.takeUser(m.rec.Level); err != nil {
 		return err
 	}
-	if err := m.takeAddress(); err != nil {
-		return err
-	}
 	if err := m.shell(); err != nil {
 		return err
 	}
@@ -151,7 +148,7 @@ func (m *making) shell() error {
 	if err != nil {
 		return err
 	}
-	m.conn, m.rec.PID = s.conn, s.pid
+	m.conn, m.rec.PID, m.rec.Address = s.conn, s.pid, s.address
 	at := m.dir
 	if m.rec.Disk = k.disk > 0; m.rec.Disk {
 		at = filepath.Join(m.dir, diskName)
@@ -168,9 +165,6 @@ func (m *making) folders() error {
 	folders := []string{m.rec.Home}
 	if m.rec.Level != Process {
 		folders = append(folders, m.rec.tmp())
-		if err := os.Mkdir(filepath.Join(m.dir, rootName), 0o700); err != nil {
-			return err
-		}
 	}
 	for _, f := range folders {
 		if err := os.Mkdir(f, 0o700); err != nil {
@@ -242,14 +236,14 @@ func (m *making) setUp(ctx context.Context) error {
 	_, err = ask(m.conn, supervisor.KindSetup, set.Encode(), m.files...)
 	m.release()
 	if errors.Is(err, ErrGone) {
-		err = m.lastWords(err)
+		err = lastWords(m.dir, err)
 	}
 	return either(ctx.Err(), err)
 }
 
 // lastWords adds what the supervisor said when it died.
-func (m *making) lastWords(err error) error {
-	f, e := os.Open(filepath.Join(m.dir, errorName))
+func lastWords(dir string, err error) error {
+	f, e := os.Open(filepath.Join(dir, errorName))
 	if e != nil {
 		return err
 	}

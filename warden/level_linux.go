@@ -111,7 +111,7 @@ func namespaces(attr *syscall.SysProcAttr, k kind) {
 		return
 	}
 	attr.Cloneflags = syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
-	if k.network {
+	if k.network != NetworkHost {
 		attr.Cloneflags |= syscall.CLONE_NEWNET
 	}
 	if k.level == Rootless {

@@ -62,3 +62,5 @@ func chown(folder int, name string, _ *unix.Stat_t, id int) error {
 }
 
 func steps(record, string, group) []supervisor.Step { return nil }
+
+func prepareSteps(string, kind) []supervisor.Step { return nil }

@@ -99,26 +99,15 @@ func (p *Pool) removeNetwork() error {
 // an earlier pool was closed has not: its range of addresses may be another.
 func (p *Pool) hasLink(r record) bool { return p.net != nil && p.net.prefix.Contains(r.Address) }
 
-// takeAddress sets the address of a container on its way, if it is to have one, or
-// another way outward.
-func (m *making) takeAddress() error {
-	if m.rec.Level == Rootless && m.rec.Spec.Network == NetworkOwn {
-		m.rec.Pasta = m.p.pasta != ""
-		if !m.rec.Pasta {
-			m.rec.Proxy = rand.Text()
-		}
-	}
-	if m.p.net == nil || m.rec.Spec.Network == NetworkHost {
-		return nil
-	}
-	m.p.mu.Lock()
-	defer m.p.mu.Unlock()
-	n, err := m.p.net.numbers.take(func(int) bool { return true })
+// takeAddress gives an address that no container has.
+func (p *Pool) takeAddress() (netip.Addr, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n, err := p.net.numbers.take(func(int) bool { return true })
 	if err != nil {
-		return err
+		return netip.Addr{}, err
 	}
-	m.rec.Address = nth(m.p.net.prefix, n)
-	return nil
+	return nth(p.net.prefix, n), nil
 }
 
 // useAddress marks the address of a container that was found again.
@@ -151,14 +140,19 @@ func number(p netip.Prefix, a netip.Addr) int {
 // gateway is the first address of a range.
 func gateway(p netip.Prefix) netip.Addr { return nth(p, 1) }
 
-// connect gives the container its link.
+// connect sets the bandwidth of the container's link, or gives one without a link another
+// way outward.
 func (m *making) connect(ctx context.Context) error {
-	switch {
-	case m.rec.Address.IsValid():
-		return m.p.net.connect(m.rec)
-	case m.rec.Pasta:
+	if b := m.rec.Spec.Limits.Bandwidth; m.rec.Address.IsValid() && b.Rate > 0 {
+		return m.p.net.limit(m.rec, b)
+	}
+	if m.rec.Level != Rootless || m.rec.Spec.Network != NetworkOwn {
+		return nil
+	}
+	if m.rec.Pasta = m.p.pasta != ""; m.rec.Pasta {
 		return m.startPasta(ctx)
 	}
+	m.rec.Proxy = rand.Text()
 	return nil
 }
 

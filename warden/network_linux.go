@@ -285,10 +285,7 @@ func (n *network) connect(r record) error {
 		return err
 	}
 	return within(ns, func(inside *netlink.Handle, inner netlink.Link) error {
-		if err := n.furnish(inside, inner, r); err != nil || r.Spec.Limits.Bandwidth.Rate <= 0 {
-			return err
-		}
-		return errors.Join(n.shape(n.handle, l, r.Spec.Limits.Bandwidth), n.shape(inside, inner, r.Spec.Limits.Bandwidth))
+		return n.furnish(inside, inner, r)
 	})
 }
 

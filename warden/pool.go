@@ -289,6 +289,8 @@ func (p *Pool) Close() error {
 			}
 		}
 	}
+	p.closeSpares()
+	p.removing.Wait()
 	if p.homes != "" {
 		os.RemoveAll(filepath.Join(p.homes, filepath.Dir(binaryCopy))) // Open makes it anew
 		os.Remove(p.homes)                                             // these two stay unless they are empty
@@ -303,8 +305,6 @@ func (p *Pool) Close() error {
 	if p.short != nil {
 		p.short.close()
 	}
-	p.closeSpares()
-	p.removing.Wait()
 	if p.lock == nil {
 		return nil
 	}

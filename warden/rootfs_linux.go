@@ -58,19 +58,54 @@ func (f *rootfs) mount(kind, target string, flags uint64, data string) {
 	f.add(supervisor.Step{Op: supervisor.OpMount, Source: kind, Target: f.root + target, Kind: kind, Flags: flags, Data: data})
 }
 
-// steps gives all that a supervisor does before its container is ready: the
-// host's programs read-only, all else private.
-func steps(r record, dir string, g group) []supervisor.Step {
+// prepareSteps gives what a supervisor can do before it knows its container: the host's
+// programs read-only, and what is the same for all. It lets go of the disks of other
+// containers, which its copy of the host's mounts would keep from being removed.
+func prepareSteps(dir string, k kind) []supervisor.Step {
 	f := &rootfs{root: filepath.Join(dir, rootName)}
 	f.add(supervisor.Step{Op: supervisor.OpMount, Target: "/", Flags: syscall.MS_REC | syscall.MS_PRIVATE})
+	for _, disk := range mountedBelow(filepath.Dir(dir)) {
+		if filepath.Dir(disk) != dir {
+			f.add(supervisor.Step{Op: supervisor.OpUnmount, Target: disk})
+		}
+	}
 	f.mount("tmpfs", "", harmless, "size=1m,mode=755")
 	f.system()
-	f.private(r)
-	f.etc(r)
+	f.folders()
+	f.settings()
 	f.dev()
 	f.folder("/proc", 0o755)
 	f.mount("proc", "/proc", harmless|syscall.MS_NOEXEC, "")
 	f.mask()
+	if k.network != NetworkHost {
+		f.add(supervisor.Step{Op: supervisor.OpLoopbackUp})
+	}
+	return f.list
+}
+
+// mountedBelow lists what is mounted below a folder.
+func mountedBelow(folder string) (l []string) {
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(unescape.Replace(f[4]), folder+"/") {
+			l = append(l, unescape.Replace(f[4]))
+		}
+	}
+	return l
+}
+
+// unescape reads paths of mountinfo, see proc(5).
+var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+
+// steps gives the rest, which is the container's own.
+func steps(r record, dir string, g group) []supervisor.Step {
+	f := &rootfs{root: filepath.Join(dir, rootName)}
+	f.bind(r.tmp(), "/tmp", harmless) // on disk: a tmpfs would count as memory
+	f.bind(r.Home, insideHome, harmless)
+	f.etc(r)
 	if g != nil && g.view() != "" {
 		// Where runtimes look for the limits they are to live with.
 		f.bind(g.view(), "/sys/fs/cgroup", readOnly|syscall.MS_NOEXEC)
@@ -83,9 +118,6 @@ func steps(r record, dir string, g group) []supervisor.Step {
 		f.bind(m.Source, filepath.Join("/", m.Target), flags)
 	}
 	f.add(supervisor.Step{Op: supervisor.OpHostname, Data: r.Spec.Handle})
-	if r.Spec.Network != NetworkHost {
-		f.add(supervisor.Step{Op: supervisor.OpLoopbackUp})
-	}
 	if r.Pasta {
 		f.list = append(f.list, unreachable()...)
 	}
@@ -151,17 +183,14 @@ func (f *rootfs) show(path string) {
 	}
 }
 
-// private makes the folders that belong to the container alone. /tmp is on disk:
-// a tmpfs would count as memory.
-func (f *rootfs) private(r record) {
+// folders makes those that belong to the container alone.
+func (f *rootfs) folders() {
 	for _, d := range []string{"/home", "/opt", "/run", "/sys", "/var", "/etc"} {
 		f.folder(d, 0o755)
 	}
 	f.folder("/root", 0o700)
 	f.link("../run", "/var/run")
 	f.link("../tmp", "/var/tmp")
-	f.bind(r.tmp(), "/tmp", harmless)
-	f.bind(r.Home, insideHome, harmless)
 }
 
 func (f *rootfs) etc(r record) {
@@ -176,6 +205,10 @@ func (f *rootfs) etc(r record) {
 	f.file("/etc/hosts", hosts(r))
 	f.file("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n")
 	f.file("/etc/resolv.conf", resolvConf(r))
+}
+
+// settings shows those of the host that its programs need.
+func (f *rootfs) settings() {
 	f.link("/proc/self/mounts", "/etc/mtab")
 	for _, pattern := range settings {
 		found, _ := filepath.Glob("/etc/" + pattern)

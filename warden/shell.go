@@ -1,9 +1,11 @@
 package warden
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,24 +17,26 @@ import (
 	"cloudlet/warden/supervisor"
 )
 
-// shell is what a container begins as: its folder, the disk in it, and a supervisor in
-// namespaces that has yet to be told what to make of them. All of that takes longer than
-// what is particular to a container, and is the same for all of a kind.
+// shell is what a container begins as: its folder, the disk in it, an address, and a
+// supervisor in namespaces that has yet to be told what to make of them. All of that takes
+// longer than what is particular to a container, and is the same for all of a kind.
 type shell struct {
-	dir  string
-	pid  int
-	conn *net.UnixConn
+	dir     string
+	kind    kind
+	pid     int
+	conn    *net.UnixConn
+	address netip.Addr // invalid where the pool gives none
 }
 
 // kind is what a shell is made for.
 type kind struct {
 	level   Level
-	network bool  // of its own
+	network Network
 	disk    int64 // bytes; 0 for none of its own
 }
 
 func (p *Pool) kindOf(r record) kind {
-	k := kind{level: r.Level, network: r.Spec.Network != NetworkHost}
+	k := kind{level: r.Level, network: r.Spec.Network}
 	if p.disks != nil && r.Spec.Limits.Disk > 0 {
 		k.disk = max(r.Spec.Limits.Disk, diskLeast)
 	}
@@ -42,34 +46,69 @@ func (p *Pool) kindOf(r record) kind {
 // diskLeast is the smallest disk, in bytes.
 const diskLeast = 4 << 20
 
-// makeShell makes the folder dir into one. What an error leaves behind is the caller's to
-// remove.
-func (p *Pool) makeShell(dir string, k kind) (*shell, error) {
+// makeShell makes one of the folder dir. An error leaves nothing behind but that.
+func (p *Pool) makeShell(dir string, k kind) (s *shell, err error) {
+	s = &shell{dir: dir, kind: k}
+	defer func() {
+		if err != nil {
+			p.endShell(s)
+			s = nil
+		}
+	}()
 	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, err
+		return s, err
 	}
 	if k.disk > 0 {
 		if err := p.disks.make(dir, k.disk); err != nil {
-			return nil, err
+			return s, err
 		}
 	}
 	conn, theirs, err := socketPair()
 	if err != nil {
-		return nil, err
+		return s, err
 	}
+	s.conn = conn
 	defer theirs.Close()
 	control, err := listenControl(dir)
 	if err != nil {
-		conn.Close()
-		return nil, err
+		return s, err
 	}
 	defer control.Close()
-	s := &shell{dir: dir, conn: conn}
 	if s.pid, err = p.startSupervisor(dir, k, theirs, control); err != nil {
-		conn.Close()
-		return nil, err
+		return s, err
 	}
-	return s, nil
+	if p.net != nil && k.network != NetworkHost {
+		if s.address, err = p.takeAddress(); err != nil {
+			return s, err
+		}
+		if err := p.net.connect(s.record()); err != nil {
+			return s, fmt.Errorf("network: %w", err)
+		}
+	}
+	return s, s.prepare()
+}
+
+// prepare has the supervisor do what it can before it knows its container.
+func (s *shell) prepare() error {
+	if s.kind.level == Process {
+		return nil
+	}
+	if err := os.Mkdir(filepath.Join(s.dir, rootName), 0o700); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), askTime)
+	defer cancel()
+	defer deadline(ctx, s.conn)()
+	_, err := ask(s.conn, supervisor.KindPrepare, supervisor.Setup{Steps: prepareSteps(s.dir, s.kind)}.Encode())
+	if errors.Is(err, ErrGone) {
+		err = lastWords(s.dir, err)
+	}
+	return either(ctx.Err(), err)
+}
+
+// record is what the network needs to know of its container.
+func (s *shell) record() record {
+	return record{Spec: Spec{Network: s.kind.network}, Address: s.address, PID: s.pid}
 }
 
 // startSupervisor starts one in the namespaces of its kind. The settings of its runtime
@@ -109,24 +148,13 @@ func (s *shell) alive() bool {
 	return errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// end ends the supervisor, which goes with its connection.
-func (s *shell) end() {
-	s.conn.Close()
-	collect(s.pid)
-}
-
 // spares are shells made in advance, one each of the kinds that were last asked for.
 type spares struct {
 	mu   sync.Mutex // held while one is made
-	list []spare    // the latest last
+	list []*shell   // the latest last
 	made int
 	open bool // while the pool is
 	work sync.WaitGroup
-}
-
-type spare struct {
-	kind  kind
-	shell *shell
 }
 
 // sparesMost bounds the spares of a pool: applications and staging are two kinds.
@@ -166,7 +194,7 @@ func (s *spares) take(k kind) (found *shell, open bool) {
 	for i, have := range s.list {
 		if have.kind == k {
 			s.list = append(s.list[:i], s.list[i+1:]...)
-			return have.shell, s.open
+			return have, s.open
 		}
 	}
 	return nil, s.open
@@ -181,7 +209,7 @@ func (p *Pool) prepareShell(k kind) {
 			return
 		}
 		if len(p.spares.list) == sparesMost {
-			p.dropShell(p.spares.list[0].shell)
+			p.dropShell(p.spares.list[0])
 			p.spares.list = p.spares.list[1:]
 		}
 		p.spares.made++
@@ -192,7 +220,7 @@ func (p *Pool) prepareShell(k kind) {
 			p.removeDisk(dir)
 			return
 		}
-		p.spares.list = append(p.spares.list, spare{k, s})
+		p.spares.list = append(p.spares.list, s)
 	})
 }
 
@@ -205,9 +233,25 @@ func (s *spares) has(k kind) bool {
 	return false
 }
 
+// endShell ends the supervisor, which goes with its connection, and gives back the address.
+func (p *Pool) endShell(s *shell) {
+	if s.conn != nil {
+		s.conn.Close()
+	}
+	if s.pid != 0 {
+		collect(s.pid)
+	}
+	if err := p.disconnect(s.record()); err != nil {
+		p.log.Warn("a link stays behind", "address", s.address, "err", err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.freeAddress(s.address)
+}
+
 // dropShell ends a shell and removes its folder.
 func (p *Pool) dropShell(s *shell) {
-	s.end()
+	p.endShell(s)
 	p.removeDisk(s.dir)
 }
 
@@ -216,7 +260,7 @@ func (p *Pool) closeSpares() {
 	p.spares.set(false)
 	p.spares.work.Wait()
 	for _, s := range p.spares.list {
-		p.dropShell(s.shell)
+		p.dropShell(s)
 	}
 	p.spares.list = nil
 }

@@ -73,7 +73,8 @@ const maxGroups = 8
 // setupRights is the most descriptors that come with a Setup: the relay's, the groups' and the rules'.
 const setupRights = 1 + maxGroups + 1
 
-// readSetup reads the first frame, blocking: before it there is nothing to do.
+// readSetup reads the first frames, blocking: there is nothing else to do. What can be done
+// before all is known, which takes longest, may be asked for in advance.
 func readSetup(fd int) (Setup, error) {
 	var in []byte
 	var fds []int
@@ -90,21 +91,26 @@ func readSetup(fd int) (Setup, error) {
 			return Setup{}, syscall.EPIPE
 		}
 		in, fds = append(in, buf[:n]...), append(fds, rights(oob[:oobn])...)
-		kind, body, _, err := Parse(in)
+		kind, body, used, err := Parse(in)
 		if err == ErrShort {
 			continue
 		}
 		if err != nil {
 			return Setup{}, err
 		}
-		if kind != KindSetup {
-			return Setup{}, ErrMalformed
-		}
 		set, err := DecodeSetup(body)
-		if err != nil {
+		if err != nil || kind != KindSetup && kind != KindPrepare {
+			return set, ErrMalformed
+		}
+		if kind == KindSetup {
+			return set, set.take(fds)
+		}
+		if err := doSteps(set.Steps); err != nil {
+			answer(fd, KindError, Fault{Text: err.Error()}.encode())
 			return set, err
 		}
-		return set, set.take(fds)
+		answer(fd, KindOK, Number(0).Encode())
+		in = in[used:]
 	}
 }
 

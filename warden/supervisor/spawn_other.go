@@ -23,7 +23,14 @@ func (l *loop) spawn(cmd Command, files [3]int, terminal bool) (int, error) {
 }
 
 func prepare(set Setup) error {
-	if len(set.Steps) > 0 || set.Owner >= 0 {
+	if set.Owner >= 0 {
+		return syscall.ENOTSUP
+	}
+	return doSteps(set.Steps)
+}
+
+func doSteps(steps []Step) error {
+	if len(steps) > 0 {
 		return syscall.ENOTSUP
 	}
 	return nil

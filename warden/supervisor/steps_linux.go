@@ -36,7 +36,11 @@ func prepare(set Setup) error {
 		// moment between fork and exec.
 		syscall.RawSyscall6(syscall.SYS_PRCTL, prSetDumpable, 0, 0, 0, 0, 0)
 	}
-	for _, s := range set.Steps {
+	return doSteps(set.Steps)
+}
+
+func doSteps(steps []Step) error {
+	for _, s := range steps {
 		if err := s.do(); err != nil {
 			return err
 		}
@@ -62,6 +66,9 @@ func (s Step) do() error {
 		return s.check("pivot to", pivot(s.Target))
 	case OpHostname:
 		return s.check("set host name", syscall.Sethostname([]byte(s.Data)))
+	case OpUnmount:
+		syscall.Unmount(s.Target, syscall.MNT_DETACH) // what is not there is as good as gone
+		return nil
 	case OpLoopbackUp:
 		return s.check("bring up loopback", loopbackUp())
 	case OpUnreachable:

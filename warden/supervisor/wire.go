@@ -27,6 +27,7 @@ const (
 	KindLimits                    // Limits for processes started from now on
 	KindTerminal                  // Terminal: a further process; a descriptor of its terminal comes with the answer
 	KindSignalRun                 // Number: a signal for the further process of this connection, and its group
+	KindPrepare                   // Setup, of which only Steps counts: done before the KindSetup
 )
 
 // Answers.
@@ -83,6 +84,7 @@ const (
 	OpPivot                     // make Target the root and let go of the old one
 	OpHostname                  // set the host name to Data
 	OpLoopbackUp                // bring the loopback interface up
+	OpUnmount                   // let go of the mount at Target, if there is one
 	OpUnreachable               // no way leads to Target: Data is its address and its mask, four bytes each
 )
 
