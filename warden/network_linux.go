@@ -98,6 +98,16 @@ func lockHost() (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
+// dump asks for a list again where it changed while the kernel wrote it.
+func dump[T any](list func() ([]T, error)) (l []T, err error) {
+	for range 20 {
+		if l, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return l, err
+}
+
 func (n *network) label() string { return "lo:" + n.id }
 
 // claim finds the range that this pool has already, or takes a free one.
@@ -106,7 +116,7 @@ func (n *network) claim() error {
 	if err != nil {
 		return err
 	}
-	routes, err := n.handle.RouteList(nil, unix.AF_INET)
+	routes, err := dump(func() ([]netlink.Route, error) { return n.handle.RouteList(nil, unix.AF_INET) })
 	if err != nil {
 		return err
 	}
@@ -132,7 +142,7 @@ func (n *network) claim() error {
 
 // claimed sets the prefix, if this pool has one, and gives all addresses of the host.
 func (n *network) claimed() (taken []netip.Prefix, err error) {
-	addrs, err := n.handle.AddrList(nil, unix.AF_INET)
+	addrs, err := dump(func() ([]netlink.Addr, error) { return n.handle.AddrList(nil, unix.AF_INET) })
 	if err != nil {
 		return nil, err
 	}
@@ -151,11 +161,11 @@ func (n *network) claimed() (taken []netip.Prefix, err error) {
 // removeDead removes the network of Cloudlets that were killed and may have no folder any
 // more to be started in: nobody answers for names there, and no container has a link.
 func (n *network) removeDead() error {
-	addrs, err := n.handle.AddrList(loopbackLink(), unix.AF_INET)
+	addrs, err := dump(func() ([]netlink.Addr, error) { return n.handle.AddrList(loopbackLink(), unix.AF_INET) })
 	if err != nil {
 		return err
 	}
-	links, err := n.handle.LinkList()
+	links, err := dump(n.handle.LinkList)
 	if err != nil {
 		return err
 	}
@@ -423,7 +433,7 @@ func (n *network) sweep(keep []record) error {
 	for _, r := range keep {
 		known[n.linkName(r)] = true
 	}
-	links, err := n.handle.LinkList()
+	links, err := dump(n.handle.LinkList)
 	if err != nil {
 		return err
 	}
@@ -470,5 +480,10 @@ func removeNetwork(dir string) error {
 		return err
 	}
 	defer unlock()
+	// Nobody answers here any more: meanwhile another Cloudlet may have tidied up.
+	n.prefix = netip.Prefix{}
+	if _, err := n.claimed(); err != nil || !n.prefix.IsValid() {
+		return err
+	}
 	return n.remove()
 }

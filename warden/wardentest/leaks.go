@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"time"
 
 	"cloudlet/warden"
 )
@@ -37,7 +38,7 @@ func testNoLeaks(s *suite) {
 		s.destroy(c)
 	}
 	round(0)
-	before := s.count(mark)
+	before := s.settled(mark)
 	for i := range times(100, 1000) {
 		round(i)
 	}
@@ -51,7 +52,7 @@ func testManyAtOnce(s *suite) {
 	mark := fmt.Sprintf("many%d-", rand.Uint32())
 	spec := warden.Spec{Port: true, Limits: warden.Limits{Disk: 4 * mega}}
 	s.destroy(s.create(p, spec))
-	before := s.count(mark)
+	before := s.settled(mark)
 	n := times(50, 200)
 	s.together(n, func(i int) error {
 		spec := spec
@@ -93,6 +94,23 @@ func (s *suite) together(n int, f func(i int) error) {
 	if s.Failed() {
 		s.FailNow()
 	}
+}
+
+// settled counts when nothing changes any more: the pool prepares for the next container.
+func (s *suite) settled(mark string) (c map[string]int) {
+	s.Helper()
+	s.eventually(func() error {
+		before := s.count(mark)
+		time.Sleep(500 * time.Millisecond)
+		c = s.count(mark)
+		for what, n := range c {
+			if n != before[what] && what != "byte of the heap" {
+				return fmt.Errorf("%s: %d, then %d", what, before[what], n)
+			}
+		}
+		return nil
+	})
+	return c
 }
 
 // count counts what this process, and containers whose handle begins with mark, take of

@@ -581,7 +581,7 @@ func testOtherFirewall(n *internet) {
 
 // testMany: many containers come and go at once, and leave nothing.
 func testMany(n *internet) {
-	p := n.networkPool(warden.Config{})
+	p := n.openPool(warden.Config{})
 	var all sync.WaitGroup
 	for i := range 20 {
 		all.Go(func() {
@@ -598,6 +598,9 @@ func testMany(n *internet) {
 		})
 	}
 	all.Wait()
+	if err := p.Close(); err != nil {
+		n.Error(err)
+	}
 	if l := n.traces(); slices.ContainsFunc(l, func(s string) bool { return strings.HasPrefix(s, "link ") }) {
 		n.Errorf("left over: %q", l)
 	}
