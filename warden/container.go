@@ -394,6 +394,6 @@ func (c *Container) end(ctx context.Context) error {
 	if c.group != nil {
 		c.group.kill()
 	}
-	syscall.Kill(c.rec.PID, syscall.SIGKILL)
+	killSupervisor(c.rec)
 	return c.wait(ctx)
 }

@@ -111,6 +111,9 @@ func (s *shell) record() record {
 	return record{Spec: Spec{Network: s.kind.network}, Address: s.address, PID: s.pid}
 }
 
+// supervisorName is what the process table shows; the container's handle follows.
+const supervisorName = "cloudlet-supervisor"
+
 // startSupervisor starts one in the namespaces of its kind. The settings of its runtime
 // keep it small: it has one goroutine that works, and hardly makes garbage. Its second
 // argument is room for the container's handle.
@@ -122,7 +125,7 @@ func (p *Pool) startSupervisor(dir string, k kind, files ...*os.File) (int, erro
 	defer stderr.Close()
 	cmd := &exec.Cmd{
 		Path:        selfPath(p.binary),
-		Args:        []string{"cloudlet-supervisor", strings.Repeat("-", supervisor.HandleSpace)},
+		Args:        []string{supervisorName, strings.Repeat("-", supervisor.HandleSpace)},
 		Env:         []string{supervisor.Env + "=1", "GOMAXPROCS=1", "GOTRACEBACK=single"},
 		Dir:         "/",
 		Stderr:      stderr,

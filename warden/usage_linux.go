@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // clockTick is the unit of times in /proc, the same on all architectures.
@@ -87,6 +89,20 @@ func readProcess(pid int) (statLine, error) {
 		ended:  time.Duration(num(16)+num(17)) * clockTick,
 		zombie: f[0] == "Z" || f[0] == "X",
 	}, nil
+}
+
+// killSupervisor kills the supervisor of a container, and nobody who was given its number
+// since: who is killed is held by a descriptor before it is looked at.
+func killSupervisor(r record) {
+	fd, err := unix.PidfdOpen(r.PID, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", r.PID))
+	if strings.TrimRight(string(b), "\x00") == supervisorName+"\x00"+r.Spec.Handle {
+		unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+	}
 }
 
 // isRunning says if a process of this user lives, say of another Cloudlet.

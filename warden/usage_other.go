@@ -64,6 +64,9 @@ func parseTime(s string) (time.Duration, error) {
 	return time.Duration(total * float64(time.Second)), nil
 }
 
+// killSupervisor kills the supervisor of a container.
+func killSupervisor(r record) { syscall.Kill(r.PID, syscall.SIGKILL) }
+
 // sweep kills the groups of the processes that are known.
 func sweep(_ record, leaders []int) {
 	for _, pid := range slices.Compact(leaders) {
