@@ -384,6 +384,21 @@ func testSupervisorTerminated(s *suite) {
 	}
 }
 
+// testSupervisorStuck: a container whose supervisor does not answer is destroyed all the same.
+func testSupervisorStuck(s *suite) {
+	s.needsProc()
+	p := s.pool(warden.Config{})
+	c := s.create(p, warden.Spec{})
+	mark := marker()
+	s.start(c, mark)
+	s.lives(mark, 1)
+	if err := syscall.Kill(c.PID(), syscall.SIGSTOP); err != nil {
+		s.Fatal(err)
+	}
+	s.destroy(c)
+	s.noneLives(mark)
+}
+
 func testAdoption(s *suite) {
 	p := s.openPool(warden.Config{})
 	c := s.create(p, warden.Spec{Handle: "app", Port: true, Properties: map[string]string{"k": "v"}})

@@ -52,6 +52,7 @@ func Run(t *testing.T, open Open) {
 		{"NothingIsLeft", testNothingIsLeft},
 		{"SupervisorKilled", testSupervisorKilled},
 		{"SupervisorTerminated", testSupervisorTerminated},
+		{"SupervisorStuck", testSupervisorStuck},
 		{"Adoption", testAdoption},
 		{"ExitUnwatched", testExitUnwatched},
 		{"CloseEndsUnstarted", testCloseEndsUnstarted},
