@@ -44,8 +44,9 @@ func testForkBomb(s *suite) {
 	check := s.beside(p)
 	const limit = 50
 	c := s.create(p, warden.Spec{Limits: warden.Limits{Processes: limit}})
-	// One process waits, so that the container does not end with those that cannot fork.
-	s.start(c, "b() { b | b & }; (while :; do b; done) 2>/dev/null & exec sleep 1000")
+	// One process waits, so that the container does not end with those that cannot fork. What
+	// was forked stays: a shell that cannot fork gives up.
+	s.start(c, "for i in 1 2 3; do (while :; do sleep 1000 & done) 2>/dev/null & done; exec sleep 1000")
 	s.eventually(func() error {
 		u, err := c.Usage()
 		if u.Processes > limit {

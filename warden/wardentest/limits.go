@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"testing"
 	"time"
 
 	"cloudlet/warden"
@@ -22,6 +23,14 @@ func (s *suite) held(p *warden.Pool) {
 	s.Helper()
 	if iso := p.Isolation(); iso.Limits == "watched" {
 		s.Skipf("limits are watched: %v", iso.Reasons)
+	}
+}
+
+// exact skips where the race detector's own memory would be measured.
+func (s *suite) exact() {
+	s.Helper()
+	if testing.Short() {
+		s.Skip("the test program takes more memory than it says under the race detector")
 	}
 }
 
@@ -85,6 +94,7 @@ func (s *suite) startHelper(p *warden.Pool, c *warden.Container, name string, ar
 // testMemoryLimit: what is below the limit is there to be used, what is above it ends
 // the container, and the reason is told.
 func testMemoryLimit(s *suite) {
+	s.exact()
 	p := s.pool(warden.Config{})
 	s.held(p)
 	const limit = 256 * mega
@@ -119,6 +129,7 @@ func (s *suite) starved(c *warden.Container) {
 
 // testMemoryRaised: limits that are set anew hold for what runs.
 func testMemoryRaised(s *suite) {
+	s.exact()
 	p := s.pool(warden.Config{})
 	s.held(p)
 	c := s.create(p, warden.Spec{Limits: warden.Limits{Memory: 64 * mega}, Mounts: helperMounts(p)})

@@ -1,30 +1,19 @@
 package wardentest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"runtime"
 	"strings"
-	"sync"
 	"syscall"
 
 	"cloudlet/warden"
 )
 
 // screen keeps what a terminal shows.
-type screen struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (t *screen) Write(b []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.text.Write(b)
-}
+type screen struct{ both }
 
 func (t *screen) String() string {
 	t.mu.Lock()

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -177,12 +178,24 @@ func (s *suite) run(c *warden.Container, script string) (string, warden.Exit) {
 
 func (s *suite) runCommand(c *warden.Container, cmd warden.Command) (string, warden.Exit) {
 	s.Helper()
-	var out bytes.Buffer
+	var out both
 	e, err := c.Run(s.ctx(), cmd, warden.Streams{Stdout: &out, Stderr: &out})
 	if err != nil {
 		s.Fatalf("run %q: %v", cmd.Args, err)
 	}
-	return out.String(), e
+	return out.text.String(), e
+}
+
+// both takes output and errors as they come.
+type both struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *both) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
 }
 
 func (s *suite) wait(c *warden.Container) warden.Exit {
