@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -153,11 +154,13 @@ func (s *shell) alive() bool {
 
 // spares are shells made in advance, one each of the kinds that were last asked for.
 type spares struct {
-	mu   sync.Mutex // held while one is made
-	list []*shell   // the latest last
+	making sync.Mutex // one is made at a time; taken before mu, which nobody holds for long
+	work   sync.WaitGroup
+
+	mu   sync.Mutex
+	list []*shell // the latest last
 	made int
 	open bool // while the pool is
-	work sync.WaitGroup
 }
 
 // sparesMost bounds the spares of a pool: applications and staging are two kinds.
@@ -194,46 +197,61 @@ func (s *spares) set(open bool) {
 func (s *spares) take(k kind) (found *shell, open bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, have := range s.list {
-		if have.kind == k {
-			s.list = append(s.list[:i], s.list[i+1:]...)
-			return have, s.open
-		}
+	if i := s.index(k); i >= 0 {
+		found = s.list[i]
+		s.list = slices.Delete(s.list, i, i+1)
 	}
-	return nil, s.open
+	return found, s.open
+}
+
+// index finds a spare of a kind, -1 if there is none. The caller holds mu.
+func (s *spares) index(k kind) int {
+	return slices.IndexFunc(s.list, func(have *shell) bool { return have.kind == k })
+}
+
+// room says whether a spare of a kind is wanted, gives its number, and takes out what it
+// is to replace.
+func (s *spares) room(k kind) (number int, old *shell, wanted bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.open || s.index(k) >= 0 {
+		return 0, nil, false
+	}
+	if len(s.list) == sparesMost {
+		old = s.list[0]
+		s.list = slices.Delete(s.list, 0, 1)
+	}
+	s.made++
+	return s.made, old, true
+}
+
+func (s *spares) add(sh *shell) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = append(s.list, sh)
 }
 
 // prepareShell makes a spare of a kind, beside the caller.
 func (p *Pool) prepareShell(k kind) {
 	p.spares.work.Go(func() {
-		p.spares.mu.Lock()
-		defer p.spares.mu.Unlock()
-		if !p.spares.open || p.spares.has(k) {
+		p.spares.making.Lock()
+		defer p.spares.making.Unlock()
+		number, old, wanted := p.spares.room(k)
+		if old != nil {
+			p.dropShell(old)
+		}
+		if !wanted {
 			return
 		}
-		if len(p.spares.list) == sparesMost {
-			p.dropShell(p.spares.list[0])
-			p.spares.list = p.spares.list[1:]
-		}
-		p.spares.made++
-		dir := filepath.Join(p.cfg.Dir, fmt.Sprintf("%s%d", sparePrefix, p.spares.made))
+		dir := filepath.Join(p.cfg.Dir, fmt.Sprintf("%s%d", sparePrefix, number))
 		s, err := p.makeShell(dir, k)
 		if err != nil {
 			p.log.Warn("no container was prepared", "err", err)
 			p.removeDisk(dir)
 			return
 		}
-		p.spares.list = append(p.spares.list, s)
+		p.spares.add(s)
 	})
-}
-
-func (s *spares) has(k kind) bool {
-	for _, have := range s.list {
-		if have.kind == k {
-			return true
-		}
-	}
-	return false
 }
 
 // endShell ends the supervisor, which goes with its connection, and gives back the address.
