@@ -168,9 +168,22 @@ func (u use) String() string {
 	return s
 }
 
-// one finds the container that the first argument names; a beginning that only one has
+// one attaches to the container that the first argument names, until detach is called.
+func one(c *cli.Context, std Streams) (found *warden.Container, detach func(), err error) {
+	list, err := attached(c, std)
+	if err != nil {
+		return nil, nil, err
+	}
+	detach = func() { warden.Detach(list) }
+	if found, err = choose(c, list); err != nil {
+		detach()
+	}
+	return found, detach, err
+}
+
+// choose finds the container that the first argument names; a beginning that only one has
 // is enough.
-func one(c *cli.Context, list []*warden.Container) (*warden.Container, error) {
+func choose(c *cli.Context, list []*warden.Container) (*warden.Container, error) {
 	name := c.Args().First()
 	if name == "" {
 		return nil, usageError(fmt.Errorf("warden %s needs the handle of a container", c.Command.Name))
@@ -194,15 +207,11 @@ func one(c *cli.Context, list []*warden.Container) (*warden.Container, error) {
 }
 
 func wardenInfo(c *cli.Context, std Streams) error {
-	list, err := attached(c, std)
+	found, detach, err := one(c, std)
 	if err != nil {
 		return err
 	}
-	defer warden.Detach(list)
-	found, err := one(c, list)
-	if err != nil {
-		return err
-	}
+	defer detach()
 	b := describeBox(found)
 	if c.Bool("json") {
 		return printJSON(std.Out, b)
@@ -237,15 +246,11 @@ func wardenInfo(c *cli.Context, std Streams) error {
 // wardenExec runs a command with the streams of this process, on a terminal where this is
 // one; its exit status becomes ours.
 func wardenExec(c *cli.Context, std Streams) error {
-	list, err := attached(c, std)
+	found, detach, err := one(c, std)
 	if err != nil {
 		return err
 	}
-	defer warden.Detach(list)
-	found, err := one(c, list)
-	if err != nil {
-		return err
-	}
+	defer detach()
 	args := c.Args().Tail()
 	if len(args) > 0 && args[0] == "--" {
 		args = args[1:]
@@ -323,15 +328,11 @@ func sizeOf(fd int) warden.Size {
 
 // wardenDestroy asks the cloud, whose container it is; where none runs, it opens the pool.
 func wardenDestroy(c *cli.Context, std Streams) error {
-	list, err := attached(c, std)
+	found, detach, err := one(c, std)
 	if err != nil {
 		return err
 	}
-	found, err := one(c, list)
-	warden.Detach(list)
-	if err != nil {
-		return err
-	}
+	detach()
 	client, dir := running(c, std)
 	err = client.Destroy(c.Context, found.Handle())
 	if errors.Is(err, operator.ErrNotRunning) {
