@@ -2,11 +2,21 @@ package bus
 
 import (
 	"bytes"
+	"crypto/rand"
+	"encoding/hex"
 	"fmt"
 	"math"
 	"strconv"
 	"time"
 )
+
+// RandomID gives an id as v1 makes them, of instances, DEAs and uploads: 32 random
+// hexadecimal digits, which nobody guesses.
+func RandomID() string {
+	b := make([]byte, 16)
+	rand.Read(b) //nolint:errcheck // never fails
+	return hex.EncodeToString(b)
+}
 
 // DefaultPartition is the cc_partition of everything that names none.
 const DefaultPartition = "default"

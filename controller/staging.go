@@ -2,8 +2,6 @@ package controller
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -70,7 +68,7 @@ func (s *stagings) join(ctx context.Context, id store.AppID, limit time.Duration
 		s.runs = map[store.AppID]*run{}
 	}
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
-	r := &run{upload: randomID(), cancel: cancel, done: make(chan struct{}), more: make(chan struct{})}
+	r := &run{upload: bus.RandomID(), cancel: cancel, done: make(chan struct{}), more: make(chan struct{})}
 	s.runs[id] = r
 	if s.stopped {
 		cancel()
@@ -127,12 +125,6 @@ func (s *stagings) line(l bus.LogLine) {
 		close(r.more)
 		r.more = make(chan struct{})
 	}
-}
-
-func randomID() string {
-	b := make([]byte, 16)
-	rand.Read(b) //nolint:errcheck // never fails
-	return hex.EncodeToString(b)
 }
 
 // stage makes the app's droplet and gives the app as it is then. A run whose bits were

@@ -14,8 +14,6 @@ package dea
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -110,12 +108,6 @@ func New(cfg Config, b *bus.Bus, pool *warden.Pool, log *slog.Logger) *DEA {
 
 // Ready is closed when starts are taken.
 func (d *DEA) Ready() <-chan struct{} { return d.ready }
-
-func randomID() string {
-	b := make([]byte, 16)
-	rand.Read(b) //nolint:errcheck // never fails
-	return hex.EncodeToString(b)
-}
 
 // Run serves until ctx is cancelled, then stops all instances.
 func (d *DEA) Run(ctx context.Context) error {

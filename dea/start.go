@@ -31,7 +31,7 @@ func (d *DEA) start(work context.Context, m bus.StartApp) {
 		return
 	}
 	now := time.Now()
-	i := &instance{StartApp: m, ID: randomID(), PrivateID: randomID() + randomID(), StartedAt: now}
+	i := &instance{StartApp: m, ID: bus.RandomID(), PrivateID: bus.RandomID() + bus.RandomID(), StartedAt: now}
 	i.enter(bus.Starting, now)
 	d.instances[i.ID] = i
 	d.reserved += m.Limits.Mem

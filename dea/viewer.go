@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"cloudlet/bus"
 	"cloudlet/warden"
 )
 
@@ -73,7 +74,7 @@ func startViewer(ip string, port int, log *slog.Logger) (*viewer, error) {
 		return nil, fmt.Errorf("file viewer: %w", err)
 	}
 	v := &viewer{
-		ip: ip, port: l.Addr().(*net.TCPAddr).Port, user: randomID(), password: randomID(),
+		ip: ip, port: l.Addr().(*net.TCPAddr).Port, user: bus.RandomID(), password: bus.RandomID(),
 		exhibits: map[string]*exhibit{},
 	}
 	ctx, cancel := context.WithCancel(context.Background())

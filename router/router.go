@@ -13,8 +13,6 @@ package router
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"log"
 	"log/slog"
@@ -125,20 +123,13 @@ func New(cfg Config, b *bus.Bus, logger *slog.Logger) *Router {
 		cfg:       cfg,
 		bus:       b,
 		log:       logger.With("component", "router"),
-		id:        newID(),
+		id:        bus.RandomID(),
 		ready:     make(chan struct{}),
 		transport: newTransport(cfg),
 	}
 	r.errorLog = slog.NewLogLogger(r.log.Handler(), slog.LevelDebug)
 	r.table.init()
 	return r
-}
-
-// newID is a component id in v1's form.
-func newID() string {
-	id := make([]byte, 16)
-	rand.Read(id) //nolint:errcheck // never fails
-	return hex.EncodeToString(id)
 }
 
 // Ready is closed when the router listens and hears registrations.

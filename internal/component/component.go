@@ -11,9 +11,7 @@ package component
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/subtle"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -64,13 +62,7 @@ const (
 )
 
 // NewUUID is the id of a component in v1's form.
-func NewUUID() string { return strconv.Itoa(index) + "-" + randomHex() }
-
-func randomHex() string {
-	b := make([]byte, 16)
-	rand.Read(b) //nolint:errcheck // never fails
-	return hex.EncodeToString(b)
-}
+func NewUUID() string { return strconv.Itoa(index) + "-" + bus.RandomID() }
 
 // Start makes a component known on conn until Close.
 func Start(conn *bus.Conn, spec Spec, log *slog.Logger) (*Component, error) {
@@ -84,7 +76,7 @@ func Start(conn *bus.Conn, spec Spec, log *slog.Logger) (*Component, error) {
 	c := &Component{spec: spec, since: time.Now()}
 	c.self = bus.Component{
 		Type: spec.Type, Index: new(index), UUID: spec.UUID, Host: l.Addr().String(),
-		Credentials: []string{randomHex(), randomHex()}, Start: c.since.Format(bus.TimeFormat),
+		Credentials: []string{bus.RandomID(), bus.RandomID()}, Start: c.since.Format(bus.TimeFormat),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel
