@@ -94,9 +94,24 @@ func mountDisk(dir string) error {
 	return mountImage(filepath.Join(dir, imageName), target)
 }
 
-// unmountDisk leaves the file system of the container in dir as a file; it is no error if
-// there is none. Who has a file open there keeps it until the file is closed.
+// unmountDisk leaves the file system of the container in dir as a file, which has all that
+// was written: another container that is just being made has a copy of each mount for a
+// moment, so that the kernel may write later than mountDisk reads.
 func unmountDisk(dir string) error {
+	target, err := os.Open(filepath.Join(dir, diskName))
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	if err := unix.Syncfs(int(target.Fd())); err != nil {
+		return fmt.Errorf("write %s: %w", target.Name(), err)
+	}
+	return detachDisk(dir)
+}
+
+// detachDisk takes the file system of the container in dir out of sight; it is no error if
+// there is none. Who has a file open there keeps it until the file is closed.
+func detachDisk(dir string) error {
 	err := unix.Unmount(filepath.Join(dir, diskName), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 	if err != nil && err != unix.EINVAL && err != unix.ENOENT {
 		return fmt.Errorf("unmount %s: %w", filepath.Join(dir, diskName), err)
@@ -106,7 +121,7 @@ func unmountDisk(dir string) error {
 
 // removeDisk takes the file system of the container in dir away, if there is one.
 func removeDisk(dir string) error {
-	if err := unmountDisk(dir); err != nil {
+	if err := detachDisk(dir); err != nil {
 		return err
 	}
 	err := os.Remove(filepath.Join(dir, imageName))
