@@ -76,7 +76,7 @@ func (s *suite) victim(p *warden.Pool) (*warden.Container, world) {
 	if _, err := fmt.Sscanf(s.log(c, "stdout.log"), "secret at %d", &w.Address); err != nil {
 		s.Fatal(err)
 	}
-	w.Victim = mainProcess(s.supervisor(c.Handle()))
+	w.Victim = mainProcess(c.PID())
 	if err := errors.Join(os.Chmod(filepath.Dir(s.dir), 0o755), os.WriteFile(w.Secret, []byte(secret), 0o666), os.Chmod(w.Secret, 0o666)); err != nil {
 		s.Fatal(err)
 	}
@@ -204,14 +204,21 @@ func (s *suite) control(world string) {
 func (s *suite) evidence(victim *warden.Container) string {
 	s.Helper()
 	var list []string
-	for _, f := range []string{
+	files := []string{
 		"/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname", "/proc/sys/kernel/domainname", "/proc/sys/kernel/panic",
-		"/proc/sys/net/ipv4/ip_forward", "/proc/sys/vm/drop_caches", "/proc/swaps", "/proc/modules",
+		"/proc/sys/vm/drop_caches", "/proc/swaps", "/proc/modules",
 		filepath.Join(victim.Home(), "secret"),
-	} {
+	}
+	if os.Getenv("CLOUDLET_TEST_VM") != "" { // elsewhere other Cloudlets come and go
+		files = append(files, forwardFile)
+	}
+	for _, f := range files {
 		b, _ := os.ReadFile(f)
-		if f == "/proc/modules" {
+		switch f {
+		case "/proc/modules":
 			b = []byte(strconv.Itoa(bytes.Count(b, []byte("wardentest"))))
+		case "/proc/swaps": // how much of each is used changes by itself
+			b = []byte(strconv.Itoa(bytes.Count(b, []byte("\n"))))
 		}
 		list = append(list, f+" "+strings.TrimSpace(string(b)))
 	}

@@ -343,11 +343,7 @@ func answerName(b []byte, address netip.Addr, short bool) []byte {
 // namespace gives the network namespace of a container.
 func (n *internet) namespace(c *warden.Container) netns.NsHandle {
 	n.Helper()
-	pids := living("cloudlet-supervisor " + c.Handle())
-	if len(pids) != 1 {
-		n.Fatalf("supervisors of %s: %v", c.Handle(), pids)
-	}
-	ns, err := netns.GetFromPath("/proc/" + pids[0] + "/ns/net")
+	ns, err := netns.GetFromPid(c.PID())
 	n.must(err)
 	n.Cleanup(func() { ns.Close() })
 	return ns

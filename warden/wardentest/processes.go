@@ -335,20 +335,6 @@ func testNothingIsLeft(s *suite) {
 	}
 }
 
-func (s *suite) supervisor(handle string) int {
-	s.Helper()
-	found, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, f := range found {
-		if b, _ := os.ReadFile(f); strings.TrimRight(string(b), "\x00") == "cloudlet-supervisor\x00"+handle {
-			var pid int
-			fmt.Sscan(filepath.Base(filepath.Dir(f)), &pid)
-			return pid
-		}
-	}
-	s.Fatalf("no supervisor of %s", handle)
-	return 0
-}
-
 func testSupervisorKilled(s *suite) {
 	s.needsProc()
 	p := s.pool(warden.Config{})
@@ -357,7 +343,7 @@ func testSupervisorKilled(s *suite) {
 	s.start(c, mark+" & (setsid "+mark+" &); echo up; "+mark)
 	s.says(c, "up")
 	s.lives(mark, 3)
-	syscall.Kill(s.supervisor(c.Handle()), syscall.SIGKILL)
+	syscall.Kill(c.PID(), syscall.SIGKILL)
 	if e := s.wait(c); e.Known || e.Reason == "" {
 		s.Errorf("Exit: %+v", e)
 	}
@@ -375,10 +361,9 @@ func testSupervisorTerminated(s *suite) {
 	c := s.create(s.pool(warden.Config{}), warden.Spec{})
 	s.start(c, "trap 'exit 6' TERM; trap 'echo hup' HUP; echo up; while :; do sleep 0.02; done")
 	s.says(c, "up")
-	pid := s.supervisor(c.Handle())
-	syscall.Kill(pid, syscall.SIGHUP)
+	syscall.Kill(c.PID(), syscall.SIGHUP)
 	s.says(c, "hup")
-	syscall.Kill(pid, syscall.SIGTERM)
+	syscall.Kill(c.PID(), syscall.SIGTERM)
 	if e := s.wait(c); !e.Known || e.Status != 6 {
 		s.Errorf("Exit: %+v", e)
 	}
@@ -467,7 +452,7 @@ func testExitUnwatched(s *suite) {
 			s.Errorf("Exit: %+v", e)
 		}
 		if out := s.log(again, "stdout.log"); out != "last words\n" {
-			s.Errorf("output: %q", out)
+			s.Errorf("output in round %d: %q", round, out)
 		}
 		if round == 2 {
 			s.destroy(again)

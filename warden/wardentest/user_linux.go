@@ -317,7 +317,7 @@ func testPastaEnds(s *suite) {
 	s.expectPastas(3)
 	killed, err := p.Get("killed")
 	s.must(err)
-	syscall.Kill(s.supervisor("killed"), syscall.SIGKILL)
+	syscall.Kill(killed.PID(), syscall.SIGKILL)
 	s.wait(killed)
 	s.expectPastas(2)
 	destroyed, err := p.Get("destroyed")
