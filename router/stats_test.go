@@ -106,9 +106,10 @@ func TestActiveApps(t *testing.T) {
 	var seen bus.ActiveApps
 	for len(seen) < 2 {
 		seen = append(seen, testkit.Next(t, lists)...)
+		slices.Sort(seen)
+		seen = slices.Compact(seen) // a.example was asked for twice, and may be in two lists
 	}
-	slices.Sort(seen)
-	if seen = slices.Compact(seen); !slices.Equal(seen, bus.ActiveApps{"42", "57"}) {
+	if !slices.Equal(seen, bus.ActiveApps{"42", "57"}) {
 		t.Errorf("active: %v", seen)
 	}
 	testkit.Eventually(t, func() error { return testkit.Equal(len(testkit.Next(t, lists)), 0) })

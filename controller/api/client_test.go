@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"cloudlet/controller/api"
+	"cloudlet/internal/testkit"
 )
 
 // serve answers every request with a status and a body, and keeps the last request.
@@ -153,15 +154,10 @@ func TestCreateAppDoesNotFollow(t *testing.T) {
 }
 
 func TestClientUnreachable(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close() // nobody is there any more
+	_, port, _ := net.SplitHostPort(testkit.Refusing(t))
 	for _, host := range []string{"127.0.0.1", "api.localhost"} {
-		_, port, _ := net.SplitHostPort(l.Addr().String())
 		c := api.NewClient("http://"+net.JoinHostPort(host, port), "")
-		_, err = c.Info(t.Context())
+		_, err := c.Info(t.Context())
 		var away *api.Unreachable
 		if !errors.As(err, &away) || away.Target != c.Target {
 			t.Errorf("%s: %v", host, err)
