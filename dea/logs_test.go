@@ -3,6 +3,7 @@ package dea_test
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -78,10 +79,12 @@ func TestLogsAreFollowed(t *testing.T) {
 	r.start(m)
 	found := r.find(bus.FindDroplet{States: []bus.State{bus.Running}}, 1)[0]
 	home := r.pool.List()[0].Home()
-	testkit.Eventually(t, func() error {
-		_, err := os.Stat(filepath.Join(home, "logs/own.log"))
-		return err
-	})
+	for name, want := range map[string]string{"stdout.log": "one\n", "stderr.log": "two\n", "own.log": "own\n"} {
+		testkit.Eventually(t, func() error {
+			text, err := os.ReadFile(filepath.Join(home, "logs", name))
+			return errors.Join(err, testkit.Equal(string(text), want))
+		})
+	}
 	in := bufio.NewReader(r.logs(found, "lines=10&follow=1").Body)
 	past := lines(t, in, func(l api.LogLine) bool { return l.Mark && l.Source == "stdout" })
 	if got := words(past); !slices.Equal(got, []string{"own: own", "stderr: two", "stdout: one"}) {
@@ -131,7 +134,8 @@ func TestLogsOfAHostileFolder(t *testing.T) {
 		"rm -rf logs; mkfifo logs", "rm -rf logs; ln -s /etc logs", "rm -rf logs; echo x > logs",
 		"cd logs; rm stdout.log; mkfifo stdout.log; ln -s /etc/passwd own.log; mkdir stderr.log.1 other.log",
 	} {
-		m := r.message(r.droplet("cd $HOME; " + script + "; touch $HOME/done; sleep 1000"))
+		// The supervisor makes the two logs when the script has begun.
+		m := r.message(r.droplet("cd $HOME; until [ -e logs/stdout.log -a -e logs/stderr.log ]; do sleep 0.01; done; " + script + "; touch $HOME/done; sleep 1000"))
 		m.URIs = nil
 		r.start(m)
 		found := r.find(bus.FindDroplet{States: []bus.State{bus.Running}}, 1)[0]
