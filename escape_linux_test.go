@@ -182,16 +182,6 @@ func addresses(t *testing.T) (list []string) {
 	return list[:min(len(list), 3)]
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", ":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
-}
-
 func folderWith(t *testing.T, name, text string) string {
 	t.Helper()
 	dir := t.TempDir()

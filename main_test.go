@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -21,6 +23,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"cloudlet/internal/operator"
+	"cloudlet/warden"
 )
 
 func TestMain(m *testing.M) {
@@ -50,7 +53,7 @@ func TestStories(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
 			e.Setenv("CLOUDLET_DATA", filepath.Join(e.WorkDir, "data"))
-			e.Setenv("CLOUDLET_LISTEN", "127.0.0.1:0")
+			e.Setenv("CLOUDLET_LISTEN", "127.0.0.1:"+freePort(e.T()))
 			e.Setenv("APPS", apps)
 			e.Setenv("npm_config_cache", filepath.Join(e.WorkDir, "npm"))
 			e.Defer(func() { stopLeftovers(t, filepath.Join(e.WorkDir, "data")) })
@@ -249,7 +252,7 @@ func collectIDs(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// stopLeftovers ends a cloud that a failed story left, and kills the supervisors that
+// stopLeftovers ends a cloud that a failed story left, and destroys the containers that
 // nobody owns any more.
 func stopLeftovers(t *testing.T, data string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -257,35 +260,33 @@ func stopLeftovers(t *testing.T, data string) {
 	if err := operator.Dial(data).Down(ctx); err != nil && !errors.Is(err, operator.ErrNotRunning) {
 		t.Error(err)
 	}
-	records, err := filepath.Glob(filepath.Join(data, "containers", "*", "*.json"))
-	if err != nil {
+	p := warden.New(warden.Config{Dir: filepath.Join(data, "containers")}, slog.New(slog.DiscardHandler))
+	if err := p.Open(ctx); err != nil {
 		t.Error(err)
+		return
 	}
-	for _, file := range records {
-		killSupervisor(t, file)
-	}
-}
-
-// killSupervisor ends the container of a record, if one of its name still runs.
-func killSupervisor(t *testing.T, file string) {
-	handle := filepath.Base(filepath.Dir(file))
-	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Error(err)
-	}
-	for _, line := range lines {
-		text, err := os.ReadFile(line)
-		if err != nil || strings.TrimRight(string(text), "\x00") != "cloudlet-supervisor\x00"+handle {
-			continue
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(line)))
-		if err == nil {
-			err = syscall.Kill(pid, syscall.SIGKILL)
-		}
-		if err != nil {
+	for _, c := range p.List() {
+		if err := c.Destroy(ctx); err != nil {
 			t.Error(err)
 		}
 	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// freePort is a port below those that systems give to who names none: nobody takes it
+// while the cloud that has it is being started, or started again.
+func freePort(t interface{ Fatal(...any) }) string {
+	for range 100 {
+		port := strconv.Itoa(20_000 + rand.IntN(12_000))
+		if ln, err := net.Listen("tcp", ":"+port); err == nil {
+			ln.Close()
+			return port
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 // The status that programs read has what design.md promises.
