@@ -381,9 +381,7 @@ func TestExecEnds(t *testing.T) {
 	if err := <-ended; err != nil && err.Error() != "the instance has ended" {
 		t.Errorf("an instance that ends: %v", err)
 	}
-	if err := lives(0); err != nil {
-		t.Error(err)
-	}
+	testkit.Eventually(t, func() error { return lives(0) })
 }
 
 func TestExecRefuses(t *testing.T) {

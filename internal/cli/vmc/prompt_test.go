@@ -55,7 +55,7 @@ func (p *person) Write(b []byte) (int, error) {
 
 func (p *person) vmc(ctx context.Context, u *user, args ...string) (status int, out string) {
 	var o bytes.Buffer
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second) // a question that the test does not know
+	ctx, cancel := context.WithTimeout(ctx, time.Minute) // a question that the test does not know
 	defer cancel()
 	status = Run(ctx, args, Streams{In: p.tty, Out: &o, Err: p, Dir: u.dir, Env: func(name string) string { return u.env[name] }})
 	return status, o.String()
