@@ -24,7 +24,7 @@ func execCommand(ctx context.Context, s *session, args []string) error {
 		return err
 	}
 	run := s.execPiped
-	if s.keyboard != nil && s.redraws {
+	if s.keyboard != nil && s.shown {
 		run = s.execOnTerminal
 	}
 	exit, err := run(ctx, c, app.Name, instance, api.ExecRequest{Args: args[1:]})

@@ -60,7 +60,7 @@ func (s *session) copyFile(ctx context.Context, c *api.Client, app api.App, inst
 	if _, err := io.Copy(&end, r); err != nil {
 		return err
 	}
-	if s.redraws && end.b != '\n' { // listings have no newline at their end
+	if s.shown && end.b != '\n' { // listings have no newline at their end
 		s.say("")
 	}
 	return nil

@@ -6,35 +6,37 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
+	"unicode"
+
+	"golang.org/x/text/width"
 )
 
 // table draws vmc's box around rows, the first of which are the headings.
 func table(rows [][]string) string {
-	var width []int
+	var widths []int
 	for _, row := range rows {
 		for i, cell := range row {
-			if i == len(width) {
-				width = append(width, 0)
+			if i == len(widths) {
+				widths = append(widths, 0)
 			}
-			width[i] = max(width[i], utf8.RuneCountInString(cell))
+			widths[i] = max(widths[i], columns(visible(cell)))
 		}
 	}
 	var b strings.Builder
 	rule := func() {
-		for _, w := range width {
+		for _, w := range widths {
 			b.WriteString("+" + strings.Repeat("-", w+2))
 		}
 		b.WriteString("+\n")
 	}
 	rule()
 	for n, row := range rows {
-		for i, w := range width {
+		for i, w := range widths {
 			cell := ""
 			if i < len(row) {
-				cell = row[i]
+				cell = visible(row[i])
 			}
-			b.WriteString("| " + cell + strings.Repeat(" ", w-utf8.RuneCountInString(cell)+1))
+			b.WriteString("| " + cell + strings.Repeat(" ", w-columns(cell)+1))
 		}
 		b.WriteString("|\n")
 		if n == 0 {
@@ -43,6 +45,32 @@ func table(rows [][]string) string {
 	}
 	rule()
 	return b.String()
+}
+
+var controls = regexp.MustCompile(`[\x00-\x1f\x7f\x{80}-\x{9f}]`)
+
+// visible writes out what would break a line or do something to a terminal.
+func visible(cell string) string {
+	return controls.ReplaceAllStringFunc(cell, func(c string) string { return strings.Trim(strconv.QuoteToASCII(c), `"`) })
+}
+
+// columns is how wide a text is on a terminal.
+func columns(text string) (n int) {
+	for _, r := range text {
+		n += columnsOf(r)
+	}
+	return n
+}
+
+func columnsOf(r rune) int {
+	if unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf) {
+		return 0 // written over the letter before it, or nothing to see
+	}
+	switch width.LookupRune(r).Kind() {
+	case width.EastAsianWide, width.EastAsianFullwidth:
+		return 2
+	}
+	return 1
 }
 
 // show prints a table below an empty line, or a sentence where there are no rows.

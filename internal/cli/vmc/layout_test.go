@@ -137,3 +137,18 @@ func TestParseListing(t *testing.T) {
 		t.Errorf("names %q", got)
 	}
 }
+
+// Letters of double width, those that are put over others, and what would break the box.
+func TestOddCells(t *testing.T) {
+	got := table([][]string{{"Variable", "Value"}, {"日本", "e\u0301té"}, {"x", "two\nlines\x1b[2J"}})
+	want := `+----------+-------------------+
+| Variable | Value             |
++----------+-------------------+
+| 日本     | e` + "\u0301" + `té               |
+| x        | two\nlines\x1b[2J |
++----------+-------------------+
+`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}

@@ -41,7 +41,7 @@ func loginCommand(ctx context.Context, s *session, args []string) error {
 			return err
 		}
 		text, _ := s.explain(ctx, err)
-		fmt.Fprintln(s.err, s.color(red, text))
+		s.complain(text)
 	}
 }
 

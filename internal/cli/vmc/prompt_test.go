@@ -400,3 +400,106 @@ func (o *onText) Write(b []byte) (int, error) {
 	}
 	return n, err
 }
+
+// Ctrl-D and Ctrl-C are a way out of every question, and what is said then begins a line.
+func TestWayOutOfQuestions(t *testing.T) {
+	c := newCloud(t)
+	u := c.at(t)
+	u.file("app.js", "")
+	for _, tc := range []struct {
+		line    string
+		answers []string
+	}{
+		{"push", []string{"current directory? [Yn]: ", "\x04"}},
+		{"push", []string{"current directory? [Yn]: ", "", "Application Name [" + filepath.Base(u.dir) + "]: ", "\x04"}},
+		{"push new", []string{"[Yn]: ", "", "Node.js Application, is this correct? [Yn]: ", "no", "Select Application Type: ", "\x04"}},
+		{"login", []string{"Email: ", "\x04"}},
+		{"delete --all", []string{"Delete ALL applications? [yN]: ", "\x04"}},
+	} {
+		p := newPerson(t, tc.answers...)
+		status, out := p.vmc(t.Context(), u, strings.Fields(tc.line)...)
+		p.done(t)
+		if status != 1 || !strings.Contains(p.seen.String(), tc.answers[len(tc.answers)-2]+"\nInterrupted.\n") || strings.Contains(p.seen.String(), "broke") {
+			t.Errorf("%s: status %d\n%s\n%s", tc.line, status, out, p.seen.String())
+		}
+	}
+	p := newPerson(t)
+	ctx, interrupt := context.WithCancel(t.Context())
+	asked := &onText{person: p, text: "[Yn]: ", do: interrupt}
+	status := Run(ctx, []string{"push"}, Streams{In: p.tty, Out: &bytes.Buffer{}, Err: asked, Dir: u.dir, Env: func(name string) string { return u.env[name] }})
+	if status != 1 || !strings.HasSuffix(p.seen.String(), "[Yn]: \nInterrupted.\n") {
+		t.Errorf("Ctrl-C: status %d, %q", status, p.seen.String())
+	}
+}
+
+// What is typed wrongly can be taken back as a whole; other keys of control are no letters.
+func TestPasswordKeys(t *testing.T) {
+	c := newCloud(t)
+	u := stranger(t)
+	u.write(u.home, ".vmc_target", c.srv.URL)
+	p := newPerson(t, "Password: ", "wrong\x15\x01sec\tret")
+	if status, out := p.vmc(t.Context(), u, "login", adminEmail); status != 0 || !strings.HasSuffix(p.seen.String(), "Password: *****"+strings.Repeat("\b \b", 5)+"******\n") {
+		t.Errorf("status %d, %q, %q", status, out, p.seen.String())
+	}
+}
+
+// The last line of an input that is no terminal need not end.
+func TestAnswersFromAFile(t *testing.T) {
+	c := newCloud(t)
+	u := stranger(t)
+	u.write(u.home, ".vmc_target", c.srv.URL)
+	var out, errs bytes.Buffer
+	status := Run(t.Context(), []string{"login"}, Streams{
+		In: strings.NewReader(adminEmail + "\nsecret"), Out: &out, Err: &errs, Dir: u.dir, Env: func(name string) string { return u.env[name] },
+	})
+	if status != 0 || errs.String() != "" {
+		t.Errorf("status %d, %q, %q", status, out.String(), errs.String())
+	}
+}
+
+// Colours are for the stream that is a terminal, and not for one that knows none.
+func TestColours(t *testing.T) {
+	c := newCloud(t)
+	u := c.at(t)
+	c.apps["hello"] = started("hello")
+	for _, tc := range []struct {
+		shown, term   string
+		outRed, errRe bool
+	}{
+		{shown: "out", outRed: true}, {shown: "err", errRe: true}, {shown: "out", term: "dumb"}, {shown: "err", term: "dumb"},
+	} {
+		p := newPerson(t)
+		var out, errs bytes.Buffer
+		std := Streams{Out: &out, Err: &errs, Dir: u.dir, Env: func(name string) string {
+			if name == "TERM" {
+				return tc.term
+			}
+			return u.env[name]
+		}}
+		screen := make(chan string, 1)
+		if tc.shown == "out" {
+			std.Out = p.tty
+		} else {
+			std.Err = p.tty
+		}
+		go func() {
+			b := make([]byte, 64<<10)
+			var all string
+			for !strings.Contains(all, "END") {
+				n, err := p.typing.Read(b)
+				if err != nil {
+					break
+				}
+				all += string(b[:n])
+			}
+			screen <- all
+		}()
+		Run(t.Context(), []string{"map", "hello", "www.vcap.me"}, std)
+		Run(t.Context(), []string{"env", "nothing"}, std)
+		p.tty.WriteString("END\n") //nolint:errcheck // the reader would not come back
+		seen := <-screen
+		if strings.Contains(seen, "\x1b[32m") != tc.outRed || strings.Contains(seen, "\x1b[31m") != tc.errRe || strings.Contains(out.String()+errs.String(), "\x1b") {
+			t.Errorf("%+v: terminal %q, out %q, err %q", tc, seen, out.String(), errs.String())
+		}
+	}
+}

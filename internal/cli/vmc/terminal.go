@@ -2,6 +2,7 @@ package vmc
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,9 +26,11 @@ type terminal struct {
 	results  io.Writer // stdout, unless -q
 	printed  bool      // JSON was printed
 	done     []string  // what was done so far, for the JSON of commands that list nothing
-	colors   bool
-	redraws  bool // out is a terminal, where a line may be written over
+	shown    bool      // out is a terminal
+	redraws  bool      // and one where a line may be written over
 	drawn    string
+	colors   bool // on out
+	reds     bool // on err
 	never    bool // -n: never ask
 }
 
@@ -40,10 +43,13 @@ func newTerminal(std Streams, opts options) *terminal {
 		t.in = bufio.NewReader(std.In)
 		t.keyboard = asTerminal(std.In)
 	}
-	t.redraws = asTerminal(t.out) != nil
-	t.colors = t.redraws && !opts.noColor && std.Env("NO_COLOR") == ""
+	t.shown = asTerminal(t.out) != nil
+	t.redraws = t.shown && std.Env("TERM") != "dumb"
+	if !opts.noColor && std.Env("NO_COLOR") == "" && std.Env("TERM") != "dumb" {
+		t.colors, t.reds = t.shown, asTerminal(t.err) != nil
+	}
 	if opts.quiet {
-		t.out, t.results, t.redraws = io.Discard, io.Discard, false
+		t.out, t.results, t.shown, t.redraws = io.Discard, io.Discard, false, false
 	}
 	return t
 }
@@ -68,6 +74,15 @@ func (t *terminal) color(code, text string) string {
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
+// complain prints on err what went wrong.
+func (t *terminal) complain(text string) {
+	text = printable(text)
+	if t.reds {
+		text = "\x1b[" + red + "m" + text + "\x1b[0m"
+	}
+	fmt.Fprintln(t.err, text)
+}
+
 var control = regexp.MustCompile(`\x1b\[[0-9;:]*m|[\x00-\x08\x0a-\x1f\x7f\x{80}-\x{9f}]`)
 
 // harmless takes from an app's text what would make a terminal do more than print in
@@ -81,14 +96,29 @@ func harmless(text string) string {
 	})
 }
 
-// say prints a line of the result.
-func (t *terminal) say(format string, args ...any) { fmt.Fprintf(t.out, format+"\n", args...) }
+// printable is harmless for a text of several lines.
+func printable(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		lines[i] = harmless(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// say prints a line of the result. A terminal is spared what others put into it.
+func (t *terminal) say(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if t.shown {
+		text = printable(text)
+	}
+	fmt.Fprintln(t.out, text)
+}
 
 // good prints a line that says that it worked.
 func (t *terminal) good(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	t.done = append(t.done, text)
-	fmt.Fprintln(t.out, t.color(green, text))
+	fmt.Fprintln(t.out, t.color(green, printable(text)))
 }
 
 // ok ends the line of something that was done.
@@ -99,7 +129,7 @@ func (t *terminal) ok(what string) {
 
 // step prints what is being done and, once it is, OK.
 func (t *terminal) step(what string, do func() error) error {
-	fmt.Fprint(t.out, what+": ")
+	fmt.Fprint(t.out, printable(what)+": ")
 	if err := do(); err != nil {
 		fmt.Fprintln(t.out)
 		return err
@@ -150,16 +180,27 @@ func (t *terminal) ask(ctx context.Context, question, preset string) (string, er
 	if t.never {
 		return "", errNoAnswer
 	}
-	if t.keyboard != nil {
-		fmt.Fprint(t.err, question+defaultMark(preset)+": ")
+	if t.keyboard == nil {
+		return t.answer(ctx)
 	}
+	for {
+		fmt.Fprint(t.err, printable(question)+defaultMark(preset)+": ")
+		line, err := t.line(ctx)
+		if err != nil {
+			fmt.Fprintln(t.err) // what is said next begins a line
+		}
+		if errors.Is(err, io.EOF) {
+			err = errInterrupted // Ctrl-D
+		}
+		if line = cmp.Or(line, preset); line != "" || err != nil {
+			return line, err
+		}
+	}
+}
+
+// answer takes a line of an input that nobody types.
+func (t *terminal) answer(ctx context.Context) (string, error) {
 	line, err := t.line(ctx)
-	if line == "" {
-		line = preset
-	}
-	if line == "" && err == nil && t.keyboard != nil {
-		return t.ask(ctx, question, preset)
-	}
 	if line == "" && (err == nil || errors.Is(err, io.EOF)) {
 		err = errNoAnswer
 	}
@@ -276,9 +317,14 @@ func (t *terminal) hidden() (string, error) {
 				typed = typed[:len(typed)-1]
 				fmt.Fprint(t.err, "\b \b")
 			}
+		case ctrlU:
+			fmt.Fprint(t.err, strings.Repeat("\b \b", len(typed)))
+			typed = nil
 		default:
-			typed = append(typed, r)
-			fmt.Fprint(t.err, "*")
+			if r >= ' ' {
+				typed = append(typed, r)
+				fmt.Fprint(t.err, "*")
+			}
 		}
 	}
 }
@@ -286,14 +332,18 @@ func (t *terminal) hidden() (string, error) {
 const (
 	ctrlC     = 3
 	ctrlD     = 4
+	ctrlU     = 21
 	ctrlZ     = 26
 	backspace = 8
 	del       = 127
 )
 
-// line reads one line, without its end.
+// line reads one line, without its end; the last one need not have one.
 func (t *terminal) line(ctx context.Context) (string, error) {
 	line, err := await(ctx, func() (string, error) { return t.in.ReadString('\n') })
+	if line != "" && errors.Is(err, io.EOF) {
+		err = nil
+	}
 	return strings.TrimSpace(line), err
 }
 

@@ -140,9 +140,9 @@ func (s *session) report(ctx context.Context, err error) {
 	if pipeBroke(ctx) && hint == "" {
 		return // as others end whose output is not read to its end
 	}
-	fmt.Fprintln(s.err, s.color(red, text))
+	s.complain(text)
 	if hint != "" {
-		fmt.Fprintln(s.err, hint)
+		fmt.Fprintln(s.err, printable(hint))
 	}
 }
 
