@@ -61,6 +61,14 @@ func (u *Unreachable) Error() string { return fmt.Sprintf("cannot reach %s: %v",
 // Unwrap is what the network said.
 func (u *Unreachable) Unwrap() error { return u.Err }
 
+// Redirect says that the API is elsewhere.
+type Redirect struct{ From, To string }
+
+func (r *Redirect) Error() string { return fmt.Sprintf("%s sends its clients to %s", r.From, r.To) }
+
+// ErrNotV1 is why an answer cannot be taken.
+var ErrNotV1 = errors.New("the answer is not what a Cloud Foundry v1 API says")
+
 // newHTTP is a client that follows no redirect, since POST /apps answers with one, and
 // that waits for headers as long as staging may take. Requests bound themselves further.
 func newHTTP() *http.Client {
@@ -120,6 +128,11 @@ type request struct {
 	ranged string // the Range header; empty for none
 }
 
+// notV1 tells which request got an answer that no API of v1 gives.
+func (r request) notV1(format string, args ...any) error {
+	return fmt.Errorf("%s %s: %w: %s", r.method, r.path, ErrNotV1, fmt.Sprintf(format, args...))
+}
+
 // route joins path segments, each percent-encoded as the Ruby clients do it: all but
 // letters, digits and "-_.~".
 func route(segments ...string) string {
@@ -162,8 +175,20 @@ func (c *Client) exchange(ctx context.Context, patience time.Duration, r request
 		_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, maxBody)) // so that the connection is used again
 		return err
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(out); err != nil {
-		return fmt.Errorf("%s %s: the answer is not what a Cloud Foundry v1 API says: %w", r.method, r.path, err)
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	if err == nil && len(data) > maxBody {
+		err = r.notV1("it is longer than %d MiB", maxBody>>20)
+	}
+	if err != nil {
+		return err
+	}
+	err = json.Unmarshal(data, out)
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &kind):
+		return r.notV1("a JSON %s is in the wrong place", kind.Value)
+	case err != nil:
+		return r.notV1("%v", err)
 	}
 	return nil
 }
@@ -177,9 +202,9 @@ func (c *Client) stream(ctx context.Context, path string) (io.ReadCloser, error)
 	return resp.Body, nil
 }
 
-// send returns a good answer, whose body the caller closes; 302 is one, since POST /apps
-// gives it. What the server refuses is a *Fault; where there is no server, it is an
-// *Unreachable.
+// send returns a good answer, whose body the caller closes; 302 is one of a change, since
+// POST /apps gives it. What the server refuses is a *Fault; where there is no server, it
+// is an *Unreachable, and where it says that the API is elsewhere, a *Redirect.
 func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	req, err := c.newRequest(ctx, r)
 	if err != nil {
@@ -191,8 +216,14 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	if err != nil {
 		return nil, c.explain(err)
 	}
-	if resp.StatusCode >= http.StatusMultipleChoices && resp.StatusCode != http.StatusFound {
+	if resp.StatusCode == http.StatusFound && r.method != http.MethodGet {
+		return resp, nil
+	}
+	if resp.StatusCode >= http.StatusMultipleChoices {
 		defer resp.Body.Close()
+		if to, err := resp.Location(); err == nil && resp.StatusCode < http.StatusBadRequest {
+			return nil, c.redirected(r, to.String())
+		}
 		body, err := io.ReadAll(io.LimitReader(resp.Body, maxFault))
 		if err != nil {
 			return nil, err
@@ -200,6 +231,14 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 		return nil, ParseFault(resp.StatusCode, body)
 	}
 	return resp, nil
+}
+
+// redirected tells an API that has moved from a server that sends its visitors somewhere.
+func (c *Client) redirected(r request, to string) error {
+	if base, ok := strings.CutSuffix(to, r.path); ok && base != c.Target && !strings.Contains(base, "?") {
+		return &Redirect{c.Target, base}
+	}
+	return r.notV1("it sends to %s", to)
 }
 
 func (c *Client) newRequest(ctx context.Context, r request) (*http.Request, error) {

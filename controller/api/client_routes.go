@@ -35,7 +35,11 @@ func (c *Client) Runtimes(ctx context.Context) (runtimes map[string]RuntimeInfo,
 // Login asks for a token. The wrong password is Forbidden.
 func (c *Client) Login(ctx context.Context, email, password string) (string, error) {
 	var t Token
-	err := c.call(ctx, quick, http.MethodPost, route("users", email, "tokens"), Credentials{Password: password}, &t)
+	path := route("users", email, "tokens")
+	err := c.call(ctx, quick, http.MethodPost, path, Credentials{Password: password}, &t)
+	if err == nil && t.Token == "" {
+		err = request{method: http.MethodPost, path: path}.notV1("there is no token in it")
+	}
 	return t.Token, err
 }
 

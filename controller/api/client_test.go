@@ -27,7 +27,9 @@ func serve(t *testing.T, status int, body string) (*api.Client, *http.Request, *
 		if _, err := io.Copy(&sent, r.Body); err != nil {
 			t.Error(err)
 		}
-		w.Header().Set("Location", "http://nowhere.invalid/")
+		if status == http.StatusFound {
+			w.Header().Set("Location", "http://nowhere.invalid/")
+		}
 		w.WriteHeader(status)
 		io.WriteString(w, body)
 	}))
@@ -62,7 +64,7 @@ func TestClientHeaders(t *testing.T) {
 
 // Path components are encoded one by one, as the Ruby clients do it.
 func TestClientPaths(t *testing.T) {
-	c, last, _ := serve(t, 200, `{}`)
+	c, last, _ := serve(t, 200, `{"token":"0408"}`)
 	for _, tc := range []struct {
 		want string
 		call func() error
@@ -122,6 +124,7 @@ func TestClientFaults(t *testing.T) {
 			"Error 701: The URI: 'x' has already been taken or reserved", "try y"},
 		{400, `{"description":"bad"}`, nil, `Error (HTTP 400): {"description":"bad"}`, ""},
 		{502, "<html><body>The gateway is not well today</body></html>", nil, "Error (JSON 502): <html><body>The gateway is not...", ""},
+		{502, "<html>\r\n<h1>Bad\n", nil, "Error (JSON 502): <html> <h1>Bad...", ""},
 		{404, " ", nil, "Error (404): No Response Received", ""},
 		{301, "", nil, "Error (301): No Response Received", ""},
 	} {

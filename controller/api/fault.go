@@ -21,7 +21,7 @@ func (f *Fault) Error() string {
 	if f.Code != 0 {
 		return fmt.Sprintf("Error %d: %s", f.Code, strings.ReplaceAll(f.Text, `"`, "'"))
 	}
-	switch text := strings.TrimSpace(f.Text); {
+	switch text := strings.Join(strings.Fields(f.Text), " "); {
 	case text == "":
 		return fmt.Sprintf("Error (%d): No Response Received", f.Status)
 	case json.Valid([]byte(text)):

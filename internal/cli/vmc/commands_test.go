@@ -76,6 +76,9 @@ func TestTarget(t *testing.T) {
 	u.fails([]string{"Host is not available or is not valid: 'http://127.0.0.1:1'", "is `cloudlet up` running?"}, "target", "127.0.0.1:1")
 	c.info = func(i *api.Info) { i.Build = 0 }
 	u.fails([]string{"is not valid", "not as the API"}, "target", c.srv.URL)
+	for _, target := range []string{"", "http://", "ftp://x", "http://a b", "x\x1b[2J"} {
+		u.fails([]string{"is not the URL of a cloud\nWrite it as api.example.com or https://api.example.com.\n"}, "target", target)
+	}
 	u.wants("None specified\n\n", "targets")
 	if info, err := os.Stat(filepath.Join(u.home, ".vmc_target")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
@@ -121,7 +124,12 @@ func TestRejectedToken(t *testing.T) {
 	u.write(u.home, ".vmc_token", `{"`+c.srv.URL+`":"0408old"}`)
 	u.fails([]string{"Not Authorized", "vmc login"}, "apps")
 	u.write(u.home, ".vmc_token", `not json`)
-	u.fails([]string{".vmc_token is not a JSON object", "remove it"}, "apps")
+	u.fails([]string{".vmc_token is not a JSON object", "\n`vmc logout` removes it, `vmc login` makes a new one then.\n"}, "apps")
+	u.write(u.home, ".vmc_target", "api.example.com\nand more")
+	u.fails([]string{".vmc_target has \"api.example.com\\nand more\" in it, which is not the URL of a cloud\n`vmc target URL` writes it anew.\n"}, "apps")
+	u.wants("Successfully targeted to ["+c.srv.URL+"]\n\n", "target", c.srv.URL)
+	u.env["HOME"] = filepath.Join(u.home, "nowhere")
+	u.fails([]string{"The files of vmc cannot be written: ", "\nHOME has to be a folder"}, "target", c.srv.URL)
 }
 
 func TestUsers(t *testing.T) {

@@ -3,7 +3,6 @@ package vmc
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -35,10 +34,15 @@ func (d dotFiles) tokenFile() string {
 // readTarget is the chosen target, or "".
 func (d dotFiles) readTarget() (string, error) {
 	data, err := readIfThere(d.name(".vmc_target"))
-	if target := strings.TrimSpace(string(data)); target != "" {
-		return api.NormalTarget(target), err
+	text := strings.TrimSpace(string(data))
+	if err != nil || text == "" {
+		return "", err
 	}
-	return "", err
+	target := api.NormalTarget(text)
+	if !isTarget(target) {
+		return "", fail("`vmc target URL` writes it anew.", "%s has %.80q in it, which is not the URL of a cloud", d.name(".vmc_target"), text)
+	}
+	return target, nil
 }
 
 func (d dotFiles) writeTarget(target string) error {
@@ -54,7 +58,14 @@ func (d dotFiles) target() string {
 }
 
 // readTokens maps targets to tokens.
-func (d dotFiles) readTokens() (map[string]string, error) { return readMap(d.tokenFile()) }
+func (d dotFiles) readTokens() (map[string]string, error) {
+	tokens, err := readMap(d.tokenFile())
+	var p *problem
+	if errors.As(err, &p) {
+		p.hint = "`vmc logout` removes it, `vmc login` makes a new one then."
+	}
+	return tokens, err
+}
 
 func (d dotFiles) storeToken(target, token string) error {
 	return d.changeMap(d.tokenFile(), func(m map[string]string) { m[target] = token })
@@ -184,7 +195,7 @@ func (d dotFiles) locked(change func() error) error {
 	}
 	l := flock.New(d.name(".vmc_lock"), flock.SetPermissions(0o600))
 	if err := l.Lock(); err != nil {
-		return fmt.Errorf("lock %s: %w", l.Path(), err)
+		return fail("HOME has to be a folder that you may write to.", "The files of vmc cannot be written: %v", err)
 	}
 	defer l.Unlock()
 	return change()

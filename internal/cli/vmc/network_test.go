@@ -120,6 +120,46 @@ func TestHalfAnswers(t *testing.T) {
 	u.fails([]string{"The connection to " + c.srv.URL + " broke: EOF\n"}, "apps")
 }
 
+// Servers that are something else: each is told with its own address and a next step.
+func TestWrongTargets(t *testing.T) {
+	c := newCloud(t)
+	u := c.at(t)
+	var answer http.HandlerFunc
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { answer(w, r) }))
+	defer srv.Close()
+	sends := func(status int, to string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to+r.URL.Path, status) }
+	}
+	says := func(status int, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			io.WriteString(w, body)
+		}
+	}
+	not := "the answer is not what a Cloud Foundry v1 API says: "
+	for _, tc := range []struct {
+		answer http.HandlerFunc
+		want   string
+	}{
+		{sends(301, "https://api.example.com"), "Error: " + srv.URL + " sends its clients to https://api.example.com\n`vmc target https://api.example.com` goes there.\n"},
+		{sends(302, "https://api.example.com"), "`vmc target https://api.example.com` goes there.\n"},
+		{sends(302, srv.URL), not + "it sends to " + srv.URL + "/info\n" + notV1Hint},
+		{sends(302, "/login?from="), not + "it sends to " + srv.URL + "/login"},
+		{says(200, ""), not + "unexpected end of JSON input\n" + notV1Hint},
+		{says(200, "<html>"), not + "invalid character '<' looking for beginning of value\n" + notV1Hint},
+		{says(200, "[]"), not + "a JSON array is in the wrong place\n" + notV1Hint},
+		{says(200, strings.Repeat(" ", 65<<20)), not + "it is longer than 64 MiB\n" + notV1Hint},
+		{says(404, "<html>\n<h1>\x1b]0;none\x07</h1>"), "Error (JSON 404): <html> <h1>]0;none</h1>...\n" + notV1Hint},
+		{says(502, ""), "Error (502): No Response Received\n" + notV1Hint},
+	} {
+		answer = tc.answer
+		u.fails([]string{"Host is not available or is not valid: '" + srv.URL + "'\n", tc.want}, "target", srv.URL)
+	}
+	answer = says(200, "{}")
+	u.write(u.home, ".vmc_target", srv.URL)
+	u.fails([]string{"Error: POST /users/a%40b/tokens: " + not + "there is no token in it"}, "login", "a@b", "--passwd", "x")
+}
+
 func TestTLSMismatch(t *testing.T) {
 	plain := httptest.NewServer(http.NotFoundHandler())
 	defer plain.Close()
@@ -127,7 +167,25 @@ func TestTLSMismatch(t *testing.T) {
 	encrypted.Config.ErrorLog = log.New(io.Discard, "", 0)
 	encrypted.StartTLS()
 	defer encrypted.Close()
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	go func() {
+		for {
+			conn, err := other.Accept()
+			if err != nil {
+				return
+			}
+			conn.Read(make([]byte, 4096)) //nolint:errcheck // whatever it is
+			io.WriteString(conn, "SSH-2.0-OpenSSH_9\r\n")
+			conn.Close()
+		}
+	}()
 	u := stranger(t)
+	u.fails([]string{"https://" + other.Addr().String() + " does not speak TLS\n"}, "target", "https://"+other.Addr().String())
+	u.fails([]string{"http://" + other.Addr().String() + " does not speak HTTP: malformed HTTP"}, "target", other.Addr().String())
 	tls := strings.Replace(plain.URL, "http:", "https:", 1)
 	u.write(u.home, ".vmc_target", tls)
 	u.fails([]string{tls + " does not speak TLS\n`vmc target " + plain.URL + "` goes without.\n"}, "info")

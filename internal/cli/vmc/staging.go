@@ -36,7 +36,7 @@ func (s *session) stage(ctx context.Context, c *api.Client, name string, req api
 	case err == nil && lines > 0:
 		fmt.Fprint(s.out, what)
 	}
-	if err != nil && (lines == 0 || s.opts.quiet) {
+	if stagingFault(err) && (lines == 0 || s.opts.quiet) {
 		s.sayStagingLog(ctx, c, name)
 	}
 	if err == nil {

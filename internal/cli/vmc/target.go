@@ -2,7 +2,9 @@ package vmc
 
 import (
 	"context"
+	"net/url"
 	"sort"
+	"strings"
 
 	"cloudlet/controller/api"
 )
@@ -23,9 +25,19 @@ func targetCommand(ctx context.Context, s *session, args []string) error {
 	return nil
 }
 
+// isTarget tells that a target, as NormalTarget writes it, may be asked.
+func isTarget(target string) bool {
+	u, err := url.Parse(target)
+	return err == nil && u.Hostname() != "" && !strings.Contains(u.Path, "//")
+}
+
 // setTarget stores a target that answers as a Cloud Foundry v1 does.
 func (s *session) setTarget(ctx context.Context, target string) error {
-	info, err := s.clientFor(target).Info(ctx)
+	if !isTarget(target) {
+		return fail("Write it as api.example.com or https://api.example.com.", "'%s' is not the URL of a cloud", target)
+	}
+	s.cloud = s.clientFor(target)
+	info, err := s.cloud.Info(ctx)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -38,7 +50,7 @@ func (s *session) setTarget(ctx context.Context, target string) error {
 	}
 	p := &problem{
 		text:  "Host is not available or is not valid: '" + target + "'",
-		hint:  "It answers, but not as the API of a Cloud Foundry v1 does; that is mostly called api.SOMETHING.",
+		hint:  "It answers, but not as the API of a Cloud Foundry v1 does.\n" + notV1Hint,
 		cause: err,
 	}
 	if err == nil {

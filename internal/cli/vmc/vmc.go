@@ -150,6 +150,7 @@ func (s *session) explain(ctx context.Context, err error) (text, hint string) {
 	var p *problem
 	var fault *api.Fault
 	var away *api.Unreachable
+	var moved *api.Redirect
 	switch {
 	case ctx.Err() != nil, errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
 		return "Interrupted.", s.whatIsLeft(ctx)
@@ -157,6 +158,10 @@ func (s *session) explain(ctx context.Context, err error) (text, hint string) {
 		return p.text, p.hint
 	case errors.As(err, &fault):
 		return fault.Error(), s.afterFault(fault)
+	case errors.As(err, &moved):
+		return "Error: " + moved.Error(), fmt.Sprintf("`vmc target %s` goes there.", moved.To)
+	case errors.Is(err, api.ErrNotV1):
+		text, hint = "Error: "+err.Error(), notV1Hint
 	case errors.As(err, &away):
 		text, hint = unreachable(away)
 	case errors.Is(err, context.DeadlineExceeded):
@@ -181,17 +186,27 @@ func (s *session) targetName() string {
 	return s.files.target()
 }
 
+// notV1Hint is about a server that is something else.
+const notV1Hint = "The API of a Cloud Foundry v1 is mostly called api.SOMETHING: `vmc target` shows what is asked, `vmc target URL` changes it."
+
 // afterFault is the next step after what the server refuses.
 func (s *session) afterFault(f *api.Fault) string {
 	hint := hintFor(f)
 	if f.Status == http.StatusBadRequest && strings.Contains(f.Text, "HTTP request to an HTTPS server") {
 		return fmt.Sprintf("It wants TLS: `vmc target %s`.", strings.Replace(s.targetName(), "http:", "https:", 1))
 	}
-	staging := errors.Is(f, api.StagingFailed) || errors.Is(f, api.StagingFailedOutright) || errors.Is(f, api.StagingTimeout)
-	if staging && len(s.about) > 0 {
+	if f.Code == 0 && hint == "" {
+		return notV1Hint // a proxy, perhaps, or another server
+	}
+	if stagingFault(f) && len(s.about) > 0 {
 		hint = strings.TrimSpace(fmt.Sprintf("%s\nCorrect it and `vmc push %s` again.", hint, s.about[len(s.about)-1]))
 	}
 	return hint
+}
+
+// stagingFault tells that staging was begun and failed.
+func stagingFault(err error) bool {
+	return errors.Is(err, api.StagingFailed) || errors.Is(err, api.StagingFailedOutright) || errors.Is(err, api.StagingTimeout)
 }
 
 func unreachable(u *api.Unreachable) (text, hint string) {
@@ -199,7 +214,7 @@ func unreachable(u *api.Unreachable) (text, hint string) {
 		return fmt.Sprintf("Cannot reach %s: is `cloudlet up` running?", u.Target),
 			"Start it with `cloudlet up`, or choose another cloud with `vmc target URL`."
 	}
-	return fmt.Sprintf("Cannot reach %s: %v", u.Target, rootCause(u.Err)), "Check the address: `vmc target` shows it, `vmc target URL` changes it."
+	return fmt.Sprintf("Cannot reach %s: %v", u.Target, rootCause(u.Err)), "Check the address and the network; `vmc target URL` chooses another cloud."
 }
 
 // rootCause is what went wrong first.
