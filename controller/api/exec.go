@@ -148,8 +148,8 @@ func sendControl(ctx context.Context, ws *websocket.Conn, s ExecStreams) {
 	}
 }
 
-// errNoExit says that the connection ended before the process.
-var errNoExit = errors.New("the connection to the instance broke; the process was ended")
+// ErrNoExit says that the connection ended before the process.
+var ErrNoExit = errors.New("the connection to the instance broke; the process was ended")
 
 func readOutput(ctx context.Context, ws *websocket.Conn, s ExecStreams) (ExecExit, error) {
 	for {
@@ -158,7 +158,7 @@ func readOutput(ctx context.Context, ws *websocket.Conn, s ExecStreams) (ExecExi
 			return ExecExit{}, ctx.Err()
 		}
 		if err != nil {
-			return ExecExit{}, fmt.Errorf("%w (%w)", errNoExit, err)
+			return ExecExit{}, fmt.Errorf("%w (%w)", ErrNoExit, err)
 		}
 		if kind == websocket.MessageBinary {
 			if err := s.write(data); err != nil {

@@ -2,6 +2,7 @@ package vmc
 
 import (
 	"context"
+	"fmt"
 	"strings"
 )
 
@@ -30,6 +31,9 @@ func aliasCommand(_ context.Context, s *session, args []string) error {
 		return err
 	}
 	s.good("Successfully aliased '%s' to '%s'", name, command)
+	if words := strings.Fields(command); len(words) == 0 || findCommand(words[0]) == nil {
+		fmt.Fprintf(s.err, "[WARNING] vmc has no command [%s]\n", command)
+	}
 	return nil
 }
 

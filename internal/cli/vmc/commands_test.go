@@ -331,8 +331,11 @@ func TestLogs(t *testing.T) {
 	u := c.at(t)
 	u.wants("====> /logs/stderr.log <====\n\none\ntwo\n\n\n", "logs", "hello")
 	u.wants("[0: /logs/stderr.log] -one\n[0: /logs/stderr.log] -two\n\n", "logs", "hello", "--prefix", "--all")
-	u.wants("app/   -\nlogs/   -", "files", "hello")
+	u.wants("app/   -\nlogs/   -\n", "files", "hello")
 	u.wants("no newline", "files", "hello", "/app/server.js")
+	u.wants("====> [0: /app/server.js] <====\n\nno newline\n", "files", "hello", "/app/server.js", "--all")
+	u.fails([]string{"`vmc files hello` lists what there is, `vmc instances hello` and `vmc crashes hello` of which instances.\n"},
+		"files", "hello", "/app", "--instance", "gone")
 	u.fails([]string{"Error: No such file or directory", "vmc files hello"}, "files", "hello", "/nowhere")
 	c.apps["hello"].State = api.Stopped
 	u.fails([]string{"Error 305: Application 'hello' is stopped", "vmc start hello"}, "logs", "hello")
@@ -363,6 +366,55 @@ func TestCrashes(t *testing.T) {
 	u.wants("====> /logs/stderr.log <====\n\nfirst\n\n\n", "crashlogs", "hello", "--instance", "hello-1")
 }
 
+// What cannot be is told before anything is stopped or sent.
+func TestRefusedBeforehand(t *testing.T) {
+	c := newCloud(t)
+	c.apps["hello"] = started("hello")
+	u := c.at(t)
+	u.file("app.js", "")
+	c.handlers = map[string]http.HandlerFunc{"GET /info/runtimes": func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"node":{}}`) }}
+	for _, line := range []string{"restart hello --debug", "push hello --debug suspend"} {
+		u.fails([]string{"Application 'hello' cannot start in"}, strings.Fields(line)...)
+		if c.apps["hello"].State != api.Started {
+			t.Errorf("%s stopped it", line)
+		}
+	}
+	c.zips = map[string][]byte{}
+	u.fails([]string{"Error: The framework node does not run on 'ruby18'\nIt runs on node.\n"}, "push", "hello", "--runtime", "ruby18")
+	if len(c.zips) > 0 {
+		t.Error("the files were sent")
+	}
+}
+
+// A refusal that has nothing to do with staging is not followed by the log of the last one.
+func TestRefusedStart(t *testing.T) {
+	c := newCloud(t)
+	c.apps["hello"] = started("hello")
+	c.apps["hello"].State = api.Stopped
+	c.files["hello/0logs/staging.log"] = "of yesterday\n"
+	refusal := api.NotEnoughMemory.With("2G")
+	c.onStart = func(*api.App) *api.Fault { return refusal }
+	u := c.at(t)
+	if status, _, errs := u.vmc("start", "hello"); status != 1 || !strings.HasPrefix(errs, "Error 600: ") {
+		t.Errorf("status %d, %q", status, errs)
+	}
+	refusal = api.StagingFailed.With("no")
+	u.fails([]string{"of yesterday", "Error 310: "}, "start", "hello")
+}
+
+// A command about several applications says which is which.
+func TestStatsOfSeveral(t *testing.T) {
+	c := newCloud(t)
+	c.apps["a"], c.apps["b"] = started("a"), started("b")
+	c.stats = map[int]api.InstanceStats{}
+	u := c.at(t)
+	u.file("manifest.yml", "applications: {a: {name: a}, b: {name: b}}")
+	u.wants("\nApplication 'a'\nNo running instances for [a]\n\nApplication 'b'\nNo running instances for [b]\n\n", "stats")
+	u.wants("{\n  \"a\": {},\n  \"b\": {}\n}\n\n", "stats", "--json")
+	u.wants("{}\n\n", "stats", "a", "--json")
+	u.fails([]string{"no such file or directory\n`vmc manifest` writes one.\n"}, "stats", "-m", "none.yml")
+}
+
 func TestAliases(t *testing.T) {
 	c := newCloud(t)
 	u := c.at(t)
@@ -370,6 +422,13 @@ func TestAliases(t *testing.T) {
 	u.wants("Successfully aliased 'a' to 'apps'\n\n", "alias", "a=apps")
 	u.wants("Successfully aliased 'b' to 'user'\n\n", "alias", "b", "user")
 	u.wants("No Applications\n\n", "a")
+	u.wants("Successfully aliased 'j' to 'apps --json'\n\n", "alias", "j", "apps --json")
+	u.wants("[]\n\n", "j")
+	u.wants("Successfully unaliased 'j'\n\n", "unalias", "j")
+	if status, _, errs := u.vmc("alias", "a=nothing --json"); status != 0 || errs != "[WARNING] vmc has no command [nothing --json]\n" {
+		t.Errorf("status %d, %q", status, errs)
+	}
+	u.wants("Successfully aliased 'a' to 'apps'\n\n", "alias", "a=apps")
 	u.wants("\n+-------+---------+\n| Alias | Command |\n+-------+---------+\n| a     | apps    |\n| b     | user    |\n+-------+---------+\n\n", "aliases")
 	u.wants("Successfully unaliased 'a'\n\n", "unalias", "a")
 	u.fails([]string{"Unknown alias 'a'"}, "unalias", "a")

@@ -86,7 +86,7 @@ func (s *session) candidates(ctx context.Context, before []string, typed string)
 		aliases, _ := s.files.readAliases() //nolint:errcheck // a broken file has none
 		return append(slices.Collect(maps.Keys(aliases)), commandNames()...)
 	}
-	c := findCommand(s.files.alias(words[0]))
+	c := findCommand(words[0])
 	switch {
 	case c == nil || c.runs && len(words) > 2:
 		return nil

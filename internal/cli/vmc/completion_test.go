@@ -98,7 +98,7 @@ func TestCompletionScripts(t *testing.T) {
 
 func TestSuggestions(t *testing.T) {
 	for typed, want := range map[string]string{
-		"psuh": "push", "pus": "push", "lgs": "logs", "aps": "apps", "instanecs": "instances", "create_servic": "create_service",
+		"psuh": "push", "pus": "push", "lgs": "logs", "aps": "apps", "instanecs": "instances", "create_servic": "create_service", "scal": "scale", "instan": "instances",
 		"x": "", "xyzzy": "", "": "",
 	} {
 		if want != "" {
@@ -114,7 +114,8 @@ func TestSuggestions(t *testing.T) {
 	u.fails([]string{"vmc: Unknown command [psuh]\nDid you mean push?\nUsage: "}, "psuh")
 	u.fails([]string{"Error 301: Application not found: 'helo'\nDid you mean hello?\n"}, "stats", "helo")
 	u.fails([]string{"Error: invalid option: --instnaces\nDid you mean --instances?\n"}, "scale", "hello", "--instnaces", "2")
-	u.fails([]string{"Error: invalid option: --xyz\n"}, "apps", "--xyz")
+	u.fails([]string{"Error: invalid option: --xyz\n`vmc options` lists them.\n"}, "apps", "--xyz")
+	u.fails([]string{"Error: invalid option: -x\n`vmc options` lists them.\n"}, "apps", "-x")
 }
 
 func TestScaleBoth(t *testing.T) {

@@ -46,6 +46,9 @@ func (s *session) deleteAll(ctx context.Context) error {
 	return nil
 }
 
+// errNothingDeleted ends a deletion that was not confirmed.
+var errNothingDeleted = &problem{text: "Nothing was deleted."}
+
 func (s *session) confirmAll(ctx context.Context) error {
 	if s.opts.force || s.opts.noPrompt {
 		return nil
@@ -55,7 +58,7 @@ func (s *session) confirmAll(ctx context.Context) error {
 	}
 	sure, err := s.confirm(ctx, "Delete ALL applications?", false)
 	if err == nil && !sure {
-		err = &problem{text: "Nothing was deleted."}
+		err = errNothingDeleted
 	}
 	return err
 }

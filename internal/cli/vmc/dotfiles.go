@@ -138,7 +138,7 @@ func (d dotFiles) changeAliases(change func(map[string]string)) error {
 	})
 }
 
-// alias is the command that a first word stands for. A broken file is the business of
+// alias is the command, perhaps with arguments, that a first word stands for. A broken file is the business of
 // the commands about aliases, not of all others.
 func (d dotFiles) alias(word string) string {
 	if aliases, err := d.readAliases(); err == nil {

@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"unicode/utf8"
 
 	"cloudlet/controller/api"
@@ -43,7 +45,11 @@ func (s *session) copyFile(ctx context.Context, c *api.Client, app api.App, inst
 		return explainStopped(err, app)
 	}
 	if noSuchFile(err) {
-		return &problem{text: "Error: No such file or directory", hint: "`vmc files " + app.Name + "` lists what there is.", cause: err}
+		hint := fmt.Sprintf("`vmc files %s` lists what there is", app.Name)
+		if s.opts.instance != "" {
+			hint += fmt.Sprintf(", `vmc instances %[1]s` and `vmc crashes %[1]s` of which instances", app.Name)
+		}
+		return &problem{text: "Error: No such file or directory", hint: hint + ".", cause: err}
 	}
 	if err != nil {
 		return err
@@ -60,7 +66,8 @@ func (s *session) copyFile(ctx context.Context, c *api.Client, app api.App, inst
 	if _, err := io.Copy(&end, r); err != nil {
 		return err
 	}
-	if s.shown && end.b != '\n' { // listings have no newline at their end
+	listing := path == "" || strings.HasSuffix(path, "/") // which has no newline at its end
+	if (s.shown || s.opts.all || listing) && end.b != '\n' {
 		s.say("")
 	}
 	return nil

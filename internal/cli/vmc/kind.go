@@ -104,6 +104,19 @@ func named(name string, frameworks map[string]api.Framework) (appdir.Kind, error
 		"The target does not know the framework '%s'", name)
 }
 
+// checkRuntime tells before the upload what the server would refuse after it.
+func (s *session) checkRuntime(framework, runtime string) error {
+	f, known := s.info.Frameworks[framework]
+	if runtime == "" || !known || offers(s.info.Frameworks)(framework, runtime) {
+		return nil
+	}
+	var names []string
+	for _, r := range f.Runtimes {
+		names = append(names, r.Name)
+	}
+	return fail(fmt.Sprintf("It runs on %s.", strings.Join(names, ", ")), "The framework %s does not run on '%s'", framework, runtime)
+}
+
 // completeStandalone finds runtime, command and memory of a standalone app.
 func (s *session) completeStandalone(ctx context.Context, sp spec, kind *appdir.Kind, dir *appdir.Dir) (err error) {
 	if kind.Command == "" {

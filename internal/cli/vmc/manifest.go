@@ -3,7 +3,9 @@ package vmc
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -73,6 +75,9 @@ func (p *project) describe(m *manifest.Manifest, symbols map[string]string) erro
 }
 
 func badManifest(file string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fail("`vmc manifest` writes one.", "%v", err)
+	}
 	text := err.Error()
 	if !strings.Contains(text, filepath.Base(file)) {
 		text = file + ": " + text

@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"syscall"
+
+	"cloudlet/controller/api"
 )
 
 // brokenConnection explains an error of the network, after which nobody knows what the
@@ -20,6 +22,8 @@ func brokenConnection(target string, err error) (text, hint string, ok bool) {
 	var connection *net.OpError
 	var plain tls.RecordHeaderError
 	switch {
+	case errors.Is(err, api.ErrNoExit):
+		return fmt.Sprintf("The connection to %s broke, and with it ended the command", target), "Try again.", true
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &plain):
 		return fmt.Sprintf("%s does not speak TLS", target),
 			fmt.Sprintf("`vmc target %s` goes without.", strings.Replace(target, "https:", "http:", 1)), true

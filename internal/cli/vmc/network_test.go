@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/coder/websocket"
+
 	"cloudlet/controller/api"
 )
 
@@ -193,6 +195,22 @@ func TestTLSMismatch(t *testing.T) {
 	u.fails([]string{"The certificate of " + encrypted.URL + " is not to be trusted: x509: "}, "info")
 	u.write(u.home, ".vmc_target", strings.Replace(encrypted.URL, "https:", "http:", 1))
 	u.fails([]string{"Client sent an HTTP request to", "It wants TLS: `vmc target " + encrypted.URL + "`."}, "info")
+}
+
+// A command in an instance ends with the connection, in a line.
+func TestExecIsCut(t *testing.T) {
+	c := newCloud(t)
+	c.apps["hello"] = started("hello")
+	u := c.at(t)
+	c.handlers = map[string]http.HandlerFunc{"GET /apps/hello/instances/0/exec": func(w http.ResponseWriter, r *http.Request) {
+		if ws, err := websocket.Accept(w, r, nil); err == nil {
+			ws.CloseNow()
+		}
+	}}
+	status, out, errs := u.vmc("exec", "hello", "--", "cat")
+	if want := "The connection to " + c.srv.URL + " broke, and with it ended the command\nTry again.\n"; status != 1 || errs != want || out != "" {
+		t.Errorf("status %d, %q, %q", status, out, errs)
+	}
 }
 
 // broken is the end of a pipe that nobody reads.

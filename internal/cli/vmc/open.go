@@ -25,7 +25,7 @@ func openCommand(ctx context.Context, s *session, args []string) error {
 			fmt.Fprintf(s.err, "Application '%[1]s' is stopped: `vmc start %[1]s` starts it\n", name)
 		}
 		if s.opts.json {
-			err = s.printJSON(map[string]string{"url": url})
+			err = s.printJSON(map[string]string{"app": name, "url": url})
 		} else {
 			s.say("%s", url)
 		}

@@ -1,6 +1,7 @@
 package vmc
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -132,7 +133,7 @@ var delta = regexp.MustCompile(`^-\d+$`)
 // parse sorts a command line into options and words. Options may stand anywhere and be
 // shortened as long as they stay unambiguous; deltas go to the end of the words; what
 // follows "--" is words, as is what follows the command that another is to run. The
-// first word may be an alias.
+// first word may be an alias, also of a command with arguments.
 func parse(args []string, alias func(string) string) (options, []string, error) {
 	p := parser{args: args}
 	for len(p.args) > 0 {
@@ -148,10 +149,7 @@ func parse(args []string, alias func(string) string) (options, []string, error) 
 		case len(arg) > 1 && arg[0] == '-':
 			err = p.letters(arg[1:])
 		default:
-			p.words = append(p.words, arg)
-			if c := findCommand(alias(p.words[0])); c != nil && c.runs && len(p.words) == 3 {
-				p.words, p.args = append(p.words, p.args...), nil
-			}
+			p.word(arg, alias)
 		}
 		if err != nil {
 			return p.options, nil, err
@@ -173,6 +171,17 @@ func (p *parser) next() string {
 	return arg
 }
 
+// word takes a word that is no option.
+func (p *parser) word(arg string, alias func(string) string) {
+	if command := strings.Fields(alias(arg)); len(p.words) == 0 && len(command) > 0 {
+		arg, p.args = command[0], append(command[1:], p.args...)
+	}
+	p.words = append(p.words, arg)
+	if c := findCommand(p.words[0]); c != nil && c.runs && len(p.words) == 3 {
+		p.words, p.args = append(p.words, p.args...), nil
+	}
+}
+
 // long takes --name, --name=value or --name value.
 func (p *parser) long(arg string) error {
 	name, value, given := strings.Cut(arg[2:], "=")
@@ -191,7 +200,7 @@ func (p *parser) letters(arg string) error {
 	for arg != "" {
 		opt := optionOfLetter(arg[0])
 		if opt == nil {
-			return fmt.Errorf("invalid option: -%c", arg[0])
+			return unknownOption("-"+arg[:1], "")
 		}
 		rest := arg[1:]
 		if opt.value != "" {
@@ -244,9 +253,13 @@ func findOption(name string) (*option, error) {
 		}
 	}
 	if found == nil {
-		return nil, &problem{text: "Error: invalid option: --" + name, hint: suggestion("--"+name, optionNames())}
+		return nil, unknownOption("--"+name, suggestion("--"+name, optionNames()))
 	}
 	return found, nil
+}
+
+func unknownOption(as, suggestion string) error {
+	return &problem{text: "Error: invalid option: " + as, hint: cmp.Or(suggestion, "`vmc options` lists them.")}
 }
 
 func optionOfLetter(letter byte) *option {

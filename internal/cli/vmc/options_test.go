@@ -13,7 +13,24 @@ import (
 func TestParseAlias(t *testing.T) {
 	alias := func(word string) string { return strings.Replace(word, "x", "exec", 1) }
 	_, words, err := parse(strings.Fields("x hello ls --json"), alias)
-	if err != nil || strings.Join(words, " ") != "x hello ls --json" {
+	if err != nil || strings.Join(words, " ") != "exec hello ls --json" {
+		t.Errorf("got %q, %v", words, err)
+	}
+}
+
+// An alias may be a command with arguments, and only the first word is one.
+func TestParseAliasWithArguments(t *testing.T) {
+	alias := func(word string) string {
+		if word == "big" {
+			return "push --mem 1G shop"
+		}
+		return word
+	}
+	opts, words, err := parse(strings.Fields("-n big --no-start"), alias)
+	if want := (options{mem: "1G", noPrompt: true, noStart: true}); err != nil || !reflect.DeepEqual(opts, want) || strings.Join(words, " ") != "push shop" {
+		t.Errorf("got %+v %q, %v", opts, words, err)
+	}
+	if _, words, err := parse(strings.Fields("start big"), alias); err != nil || strings.Join(words, " ") != "start big" {
 		t.Errorf("got %q, %v", words, err)
 	}
 }
@@ -69,7 +86,7 @@ func TestParseRefuses(t *testing.T) {
 	for line, want := range map[string]string{
 		"apps --unknown":     "Error: invalid option: --unknown",
 		"apps --no":          "ambiguous option: --no (--no-start or --no-resources)",
-		"apps -x":            "invalid option: -x",
+		"apps -x":            "Error: invalid option: -x",
 		"push --mem":         "missing argument: --mem SIZE",
 		"push -m":            "missing argument: -m FILE",
 		"push --instances x": "invalid argument: --instances x: there must be at least 1 instance, and a whole number of them",

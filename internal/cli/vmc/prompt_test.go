@@ -282,6 +282,16 @@ func TestDeleteAllAsks(t *testing.T) {
 	p.done(t)
 }
 
+func TestDeleteUserAsks(t *testing.T) {
+	c := newCloud(t)
+	u := c.at(t)
+	c.users["a@b.c"] = "x"
+	p := newPerson(t, "associated services will be DELETED, continue? [yN]: ", "n")
+	if status, _ := p.vmc(t.Context(), u, "delete-user", "a@b.c"); status != 1 || !strings.HasSuffix(p.seen.String(), "Nothing was deleted.\n") || c.users["a@b.c"] == "" {
+		t.Errorf("status %d, %q", status, p.seen.String())
+	}
+}
+
 // Services outlive their app unless the user says otherwise, twice if they are shared.
 func TestDeleteAsksForServices(t *testing.T) {
 	c := newCloud(t)

@@ -69,6 +69,9 @@ func (s *session) stop(ctx context.Context, c *api.Client, app api.App) error {
 }
 
 func (s *session) restartBy(ctx context.Context, c *api.Client, app api.App, put send) error {
+	if err := s.checkDebug(ctx, c, app); err != nil { // before it is stopped
+		return err
+	}
 	if err := s.stop(ctx, c, app); err != nil {
 		return err
 	}
@@ -112,10 +115,10 @@ func (s *session) startBy(ctx context.Context, c *api.Client, app api.App, chang
 	if change != nil {
 		change(&req)
 	}
+	if err := s.checkDebug(ctx, c, app); err != nil {
+		return err
+	}
 	if s.opts.debug != "" {
-		if err := s.checkDebug(ctx, c, app); err != nil {
-			return err
-		}
 		req.Debug = &s.opts.debug
 	}
 	before, err := crashed(ctx, c, app.Name)
@@ -128,8 +131,11 @@ func (s *session) startBy(ctx context.Context, c *api.Client, app api.App, chang
 	return s.awaitRunning(ctx, c, app.Name, before)
 }
 
-// checkDebug tells whether the runtime can be debugged that way.
+// checkDebug tells whether the runtime can be debugged as --debug says, if it does.
 func (s *session) checkDebug(ctx context.Context, c *api.Client, app api.App) error {
+	if s.opts.debug == "" {
+		return nil
+	}
 	runtimes, err := c.Runtimes(ctx)
 	if err != nil {
 		return err

@@ -9,22 +9,35 @@ import (
 	"cloudlet/controller/api"
 )
 
+// statsCommand names the applications where it is about several.
 func statsCommand(ctx context.Context, s *session, args []string) error {
-	return s.forEach(ctx, args, func(name string) error {
+	names, err := s.names(ctx, args)
+	if err != nil {
+		return err
+	}
+	all := map[string]map[int]api.InstanceStats{}
+	for _, name := range names {
 		c, _, err := s.app(ctx, name)
 		if err != nil {
 			return err
 		}
-		stats, err := c.Stats(ctx, name)
-		if err != nil {
+		if all[name], err = c.Stats(ctx, name); err != nil {
 			return err
 		}
-		if s.opts.json {
-			return s.printJSON(stats)
+	}
+	switch {
+	case s.opts.json && len(names) == 1:
+		return s.printJSON(all[names[0]])
+	case s.opts.json:
+		return s.printJSON(all)
+	}
+	for _, name := range names {
+		if len(names) > 1 {
+			s.say("\nApplication '%s'", name)
 		}
-		s.show(fmt.Sprintf("No running instances for [%s]", name), statsRows(stats))
-		return nil
-	})
+		s.show(fmt.Sprintf("No running instances for [%s]", name), statsRows(all[name]))
+	}
+	return nil
 }
 
 func statsRows(stats map[int]api.InstanceStats) [][]string {

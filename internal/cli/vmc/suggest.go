@@ -11,10 +11,10 @@ import (
 // suggestion is the one of the words that was probably meant, as a sentence; empty where
 // none is near.
 func suggestion(typed string, words []string) string {
-	best, far := "", max(1, len(typed)/3)+1
+	best, least := "", len(typed)
 	for _, w := range words {
-		if d := distance(typed, w); d < far {
-			best, far = w, d
+		if d := distance(typed, w); d < least && d <= max(1, max(len(typed), len(w))/3) {
+			best, least = w, d
 		}
 	}
 	if best == "" {

@@ -1,6 +1,7 @@
 package vmc
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -57,6 +58,9 @@ func (s *session) pushAgain(ctx context.Context, c *api.Client, app api.App, sp 
 	}
 	change, err := sp.changes()
 	if err != nil {
+		return err
+	}
+	if err := s.checkRuntime(cmp.Or(sp.framework, app.Staging.Model), sp.runtime); err != nil {
 		return err
 	}
 	if err := s.checkChange(app, change); err != nil {

@@ -89,7 +89,10 @@ func deleteUserCommand(ctx context.Context, s *session, args []string) error {
 	}
 	if !s.opts.force && s.mayAsk() {
 		sure, err := s.confirm(ctx, "Deployed applications and associated services will be DELETED, continue?", false)
-		if err != nil || !sure {
+		if err == nil && !sure {
+			err = errNothingDeleted
+		}
+		if err != nil {
 			return err
 		}
 	}

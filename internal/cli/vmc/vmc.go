@@ -81,7 +81,7 @@ func (s *session) dispatch(ctx context.Context, words []string) error {
 	case s.opts.help:
 		return helpCommand(ctx, s, words[:1])
 	}
-	c := findCommand(s.files.alias(words[0]))
+	c := findCommand(words[0])
 	if c == nil {
 		return unknownCommand(words[0])
 	}
