@@ -3,6 +3,7 @@ package vmc
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -31,17 +32,17 @@ func init() {
 
 		{names: []string{"apps", "list"}, action: "apps:apps", group: "Applications", about: "List your applications", run: appsCommand},
 
-		{names: []string{"push"}, action: "apps:push", group: "Application Creation", usage: "[appname] [--path, --url, --instances N, --mem, --framework, --runtime, --command, --no-start]", about: "Make an application of a folder, or update it, and start it", max: 1, run: pushCommand},
-		{names: []string{"manifest"}, action: "manifest:edit", group: "Application Creation", about: "Write a manifest.yml that describes the applications of this folder", run: manifestCommand},
-		{names: []string{"extend-manifest"}, action: "manifest:extend", group: "Application Creation", usage: "<file>", about: "Write a manifest that inherits another one", min: 1, max: 1, run: extendManifestCommand},
+		{names: []string{"push"}, action: "apps:push", group: "Application Creation", usage: "[appname] [--path, --url, --instances N, --mem, --framework, --runtime, --command, --debug [MODE], --no-start, --no-resources, --manifest]", about: "Make an application of a folder, or update it, and start it", max: 1, run: pushCommand},
+		{names: []string{"manifest"}, action: "manifest:edit", group: "Application Creation", usage: "[--path, --manifest]", about: "Write a manifest.yml that describes the applications of this folder", run: manifestCommand},
+		{names: []string{"extend-manifest"}, action: "manifest:extend", group: "Application Creation", usage: "<file> [--manifest]", about: "Write a manifest that inherits another one", min: 1, max: 1, run: extendManifestCommand},
 
-		{names: []string{"start"}, action: "apps:start", group: "Application Operations", usage: "[appname] [--debug [MODE]]", about: "Start an application", max: 1, run: startCommand},
-		{names: []string{"stop"}, action: "apps:stop", group: "Application Operations", usage: "[appname]", about: "Stop an application", max: 1, run: stopCommand},
-		{names: []string{"restart"}, action: "apps:restart", group: "Application Operations", usage: "[appname] [--debug [MODE]]", about: "Stop an application and start it again", max: 1, run: restartCommand},
+		{names: []string{"start"}, action: "apps:start", group: "Application Operations", usage: "[appname] [--debug [MODE], --manifest]", about: "Start an application", max: 1, run: startCommand},
+		{names: []string{"stop"}, action: "apps:stop", group: "Application Operations", usage: "[appname] [--manifest]", about: "Stop an application", max: 1, run: stopCommand},
+		{names: []string{"restart"}, action: "apps:restart", group: "Application Operations", usage: "[appname] [--debug [MODE], --manifest]", about: "Stop an application and start it again", max: 1, run: restartCommand},
 		{names: []string{"delete"}, action: "apps:delete", group: "Application Operations", usage: "<appname> [--all, --force]", about: "Delete an application", max: 1, run: deleteCommand},
 
-		{names: []string{"rename"}, action: "apps:rename", group: "Application Updates", usage: "<appname> <newname>", about: "Give an application another name", min: 2, max: 2, run: renameCommand},
-		{names: []string{"update"}, action: "apps:update", group: "Application Updates", usage: "[appname] [--path]", about: "Send new files, and restart the application if it runs", max: 1, run: updateCommand},
+		{names: []string{"rename"}, action: "apps:rename", group: "Application Updates", usage: "<appname> <newname>", about: "Tell what to do instead: an application keeps its name", min: 2, max: 2, run: renameCommand},
+		{names: []string{"update"}, action: "apps:update", group: "Application Updates", usage: "[appname] [--path, --no-resources, --manifest]", about: "Send new files, and restart the application if it runs", max: 1, run: updateCommand},
 		{names: []string{"mem"}, action: "apps:mem", group: "Application Updates", usage: "<appname> [memsize]", about: "Show or change the memory of each instance", min: 1, max: 2, run: memCommand},
 		{names: []string{"map"}, action: "apps:map", group: "Application Updates", usage: "<appname> <url>", about: "Let the application answer at a URL", min: 2, max: 2, run: mapCommand},
 		{names: []string{"unmap"}, action: "apps:unmap", group: "Application Updates", usage: "<appname> <url>", about: "Take a URL away from the application", min: 2, max: 2, run: unmapCommand},
@@ -50,13 +51,13 @@ func init() {
 		{names: []string{"crashes"}, action: "apps:crashes", group: "Application Information", usage: "<appname>", about: "List the instances that crashed lately", min: 1, max: 1, run: crashesCommand},
 		{names: []string{"crashlogs"}, action: "apps:crashlogs", group: "Application Information", usage: "<appname> [--instance]", about: "Print the logs of a crashed instance", min: 1, max: 1, run: crashlogsCommand},
 		{names: []string{"exec"}, action: "apps:exec", group: "Application Information", usage: "<appname> [command ...] [--instance]", about: "Run a command in an instance, or a shell; what follows the command is its own", min: 1, max: 1 << 16, raw: true, runs: true, run: execCommand},
-		{names: []string{"open"}, action: "apps:open", group: "Application Information", usage: "[appname]", about: "Print the URL, and show it in a browser", max: 1, run: openCommand},
+		{names: []string{"open"}, action: "apps:open", group: "Application Information", usage: "[appname] [--manifest]", about: "Print the URL, and show it in a browser", max: 1, run: openCommand},
 		{names: []string{"top"}, action: "apps:top", group: "Application Information", about: "Show what all instances use, live; q quits", run: topCommand},
 		{names: []string{"events"}, action: "apps:events", group: "Application Information", usage: "[appname] [--lines N, --before ID]", about: "List who changed what, and what befell the applications", max: 1, run: eventsCommand},
 		{names: []string{"logs"}, action: "apps:logs", group: "Application Information", usage: "<appname> [--all, --instance, --prefix, --tail, --recent, --lines N]", about: "Print the logs of an instance; with --tail those of all, live", min: 1, max: 1, run: logsCommand},
 		{names: []string{"files"}, action: "apps:files", group: "Application Information", usage: "<appname> [path] [--all, --instance, --prefix]", about: "Print a file or the listing of a folder", min: 1, max: 2, raw: true, run: filesCommand},
-		{names: []string{"stats"}, action: "apps:stats", group: "Application Information", usage: "[appname]", about: "Show what the instances use", max: 1, run: statsCommand},
-		{names: []string{"rails-console"}, action: "apps:console", group: "Application Information", usage: "<appname> [--port]", about: "Open the console of a Rails application", min: 1, max: 1, run: railsConsoleCommand},
+		{names: []string{"stats"}, action: "apps:stats", group: "Application Information", usage: "[appname] [--manifest]", about: "Show what the instances use", max: 1, run: statsCommand},
+		{names: []string{"rails-console"}, action: "apps:console", group: "Application Information", usage: "<appname> [--port]", about: "Tell what to do instead: this vmc has no Rails console yet", min: 1, max: 1, run: railsConsoleCommand},
 
 		{names: []string{"env"}, action: "apps:environment", group: "Application Environment", usage: "<appname>", about: "List the environment variables", min: 1, max: 1, run: envCommand},
 		{names: []string{"env-add", "env_add"}, action: "apps:environment_add", group: "Application Environment", usage: "<appname> <variable[=]value>", about: "Set an environment variable", min: 2, max: 3, run: envAddCommand},
@@ -68,21 +69,21 @@ func init() {
 		{names: []string{"bind-service", "bind_service"}, action: "services:bind_service", group: "Services", usage: "<servicename> <appname>", about: "Let an application use a service", min: 2, max: 2, run: bindServiceCommand},
 		{names: []string{"unbind-service", "unbind_service"}, action: "services:unbind_service", group: "Services", usage: "<servicename> <appname>", about: "Take a service away from an application", min: 2, max: 2, run: unbindServiceCommand},
 		{names: []string{"clone-services"}, action: "services:clone_services", group: "Services", usage: "<src-app> <dest-app>", about: "Bind the services of one application to another", min: 2, max: 2, run: cloneServicesCommand},
-		{names: []string{"tunnel"}, action: "services:tunnel", group: "Services", usage: "[servicename] [clientcmd] [--port]", about: "Reach a service from this machine", max: 2, run: tunnelCommand},
+		{names: []string{"tunnel"}, action: "services:tunnel", group: "Services", usage: "[servicename] [clientcmd] [--port]", about: "Tell what to do instead: this vmc has no tunnels yet", max: 2, run: tunnelCommand},
 
 		{names: []string{"user"}, action: "user:info", group: "Administration", about: "Show who is logged in", run: userCommand},
-		{names: []string{"passwd"}, action: "user:change_password", group: "Administration", usage: "[newpassword]", about: "Change your password", max: 1, run: passwdCommand},
+		{names: []string{"passwd"}, action: "user:change_password", group: "Administration", usage: "[newpassword] [--passwd]", about: "Change your password", max: 1, run: passwdCommand},
 		{names: []string{"logout"}, action: "user:logout", group: "Administration", about: "Make all tokens worthless and forget them", run: logoutCommand},
 		{names: []string{"add-user", "add_user", "create_user", "create-user", "register"}, action: "admin:add_user", group: "Administration", usage: "[email] [--email, --passwd, --invitation]", about: "Register somebody (for administrators, unless registration is open)", max: 1, run: addUserCommand},
 		{names: []string{"invite"}, action: "admin:invite", group: "Administration", usage: "[email]", about: "Invite somebody to register (for administrators)", max: 1, run: inviteCommand},
 		{names: []string{"quota"}, action: "admin:quota", group: "Administration", usage: "[user] [memory=SIZE, apps=N, services=N, urls=N]", about: "Show what somebody may use, or change it (for administrators)", max: 5, run: quotaCommand},
-		{names: []string{"delete-user", "delete_user", "unregister"}, action: "admin:delete_user", group: "Administration", usage: "<user>", about: "Delete somebody with all applications (for administrators)", min: 1, max: 1, run: deleteUserCommand},
+		{names: []string{"delete-user", "delete_user", "unregister"}, action: "admin:delete_user", group: "Administration", usage: "<user> [--force]", about: "Delete somebody with all applications (for administrators)", min: 1, max: 1, run: deleteUserCommand},
 		{names: []string{"users"}, action: "admin:users", group: "Administration", about: "List everybody and their applications (for administrators)", run: usersCommand},
 
 		{names: []string{"runtimes"}, action: "misc:runtimes", group: "System", about: "List the runtimes of the target", run: runtimesCommand},
 		{names: []string{"frameworks"}, action: "misc:frameworks", group: "System", about: "List the frameworks of the target", run: frameworksCommand},
 
-		{names: []string{"micro"}, action: "micro:micro", group: "Micro Cloud Foundry", usage: "<online | offline | status> [--password, --save, --vmx, --vmrun]", about: "Drive a Micro Cloud Foundry in a virtual machine", max: 1, run: microCommand},
+		{names: []string{"micro"}, action: "micro:micro", group: "Micro Cloud Foundry", usage: "<online | offline | status> [--password, --save, --vmx, --vmrun]", about: "Tell what took the place of Micro Cloud Foundry", max: 1, run: microCommand},
 
 		{names: []string{"aliases"}, action: "misc:aliases", group: "Misc", about: "List the aliases", run: aliasesCommand},
 		{names: []string{"alias"}, action: "misc:alias", group: "Misc", usage: "<alias[=]command>", about: "Give a command another name", min: 1, max: 2, run: aliasCommand},
@@ -115,6 +116,19 @@ func findCommand(name string) *command {
 	return nil
 }
 
+// optionInUsage is an option as usages name it.
+var optionInUsage = regexp.MustCompile(`--[a-z-]+`)
+
+// options are those that the usage names.
+func (c *command) options() (list []*option) {
+	for _, name := range optionInUsage.FindAllString(c.usage, -1) {
+		if o, err := findOption(name[2:]); err == nil {
+			list = append(list, o)
+		}
+	}
+	return list
+}
+
 func (c *command) usageLine() string {
 	return strings.TrimSpace("Usage: vmc " + c.names[0] + " " + c.usage)
 }
@@ -133,126 +147,4 @@ func (c *command) check(args []string) error {
 		return &problem{text: fmt.Sprintf("Too many arguments for [%s]: %s", c.names[0], extra), hint: c.usageLine()}
 	}
 	return nil
-}
-
-const basicUsage = `Usage: vmc [options] command [<args>] [command_options]
-Try 'vmc help [command]' or 'vmc help options' for more information.`
-
-func helpCommand(_ context.Context, s *session, args []string) error {
-	switch {
-	case len(args) == 0:
-		return s.commandHelp()
-	case args[0] == "options":
-		return s.optionHelp()
-	}
-	c := findCommand(args[0])
-	if c == nil {
-		return unknownCommand(args[0])
-	}
-	if s.opts.json {
-		return s.printJSON(c.help())
-	}
-	s.say("%s", c.usageLine())
-	s.say("%s", c.about)
-	if len(c.names) > 1 {
-		s.say("Also: %s", strings.Join(c.names[1:], ", "))
-	}
-	return nil
-}
-
-func optionsCommand(_ context.Context, s *session, _ []string) error { return s.optionHelp() }
-
-func versionCommand(_ context.Context, s *session, _ []string) error {
-	if s.opts.json {
-		return s.printJSON(map[string]string{"version": Version})
-	}
-	s.say("vmc %s", Version)
-	return nil
-}
-
-// commandInfo is what help tells of a command as JSON.
-type commandInfo struct {
-	Name    string   `json:"name"`
-	Aliases []string `json:"aliases"`
-	Group   string   `json:"group"`
-	Usage   string   `json:"usage"`
-	About   string   `json:"about"`
-}
-
-func (c *command) help() commandInfo {
-	return commandInfo{c.names[0], append([]string{}, c.names[1:]...), c.group, c.usageLine(), c.about}
-}
-
-func (s *session) commandHelp() error {
-	if s.opts.json {
-		var all []commandInfo
-		for i := range commandTable {
-			if !commandTable[i].hidden {
-				all = append(all, commandTable[i].help())
-			}
-		}
-		return s.printJSON(all)
-	}
-	s.say("%s\n\nCurrently available vmc commands are:", basicUsage)
-	for _, g := range groups {
-		s.say("\n  %s", g)
-		for _, c := range commandTable {
-			if c.group == g && !c.hidden {
-				usage := c.names[0] + " " + shorten(c.usage, 34)
-				if len(usage) > helpColumn {
-					s.say("    %s", usage)
-					usage = ""
-				}
-				s.say("    %-*s %s", helpColumn, usage, c.about)
-			}
-		}
-	}
-	return nil
-}
-
-// helpColumn is how wide the usages are in the help.
-const helpColumn = 46
-
-// shorten cuts a usage behind its arguments where it is too long for a column.
-func shorten(usage string, width int) string {
-	if len(usage) <= width {
-		return usage
-	}
-	args, _, _ := strings.Cut(usage, " [--")
-	return args + " [...]"
-}
-
-// optionInfo is what help tells of an option as JSON.
-type optionInfo struct {
-	Forms []string `json:"forms"`
-	Value string   `json:"value,omitempty"`
-	About string   `json:"about"`
-}
-
-func (s *session) optionHelp() error {
-	var all []optionInfo
-	for _, o := range optionTable {
-		if o.about != "" {
-			all = append(all, optionInfo{o.forms(), o.value, o.about})
-		}
-	}
-	if s.opts.json {
-		return s.printJSON(all)
-	}
-	s.say("Options may stand anywhere, and be shortened as long as they stay unambiguous.\n")
-	for _, o := range all {
-		s.say("  %-48s %s", strings.TrimSpace(strings.Join(o.Forms, ", ")+" "+o.Value), o.About)
-	}
-	return nil
-}
-
-// forms are all the ways to write an option.
-func (o *option) forms() (forms []string) {
-	if o.short != 0 {
-		forms = append(forms, "-"+string(o.short))
-	}
-	for _, n := range o.names {
-		forms = append(forms, "--"+n)
-	}
-	return forms
 }

@@ -91,7 +91,7 @@ func (s *session) candidates(ctx context.Context, before []string, typed string)
 	case c == nil || c.runs && len(words) > 2:
 		return nil
 	case strings.HasPrefix(typed, "-"):
-		return optionNames()
+		return c.optionNames()
 	}
 	return s.arguments(ctx, c, len(words)-1)
 }
@@ -103,8 +103,29 @@ func (s *session) valuesOf(ctx context.Context, opt *option) []string {
 		return s.appsForCompletion(ctx)
 	case "mem":
 		return []string{"64M", "128M", "256M", "512M", "1G", "2G"}
+	case "framework":
+		return frameworkNames(s.frameworksForCompletion(ctx))
+	case "runtime":
+		var names []string
+		for _, r := range allRuntimes(s.frameworksForCompletion(ctx)) {
+			names = append(names, r.Name)
+		}
+		return names
 	}
 	return nil
+}
+
+// optionNames are the options that do something for a command.
+func (c *command) optionNames() (names []string) {
+	for _, o := range c.options() {
+		names = append(names, "--"+o.names[0])
+	}
+	for _, o := range optionTable {
+		if o.general && len(o.names) > 0 {
+			names = append(names, "--"+o.names[0])
+		}
+	}
+	return names
 }
 
 // arguments are what a command may have as its n-th argument, as its usage calls it.
@@ -131,6 +152,18 @@ func (s *session) arguments(ctx context.Context, c *command, n int) []string {
 		return slices.Collect(maps.Keys(tokens))
 	}
 	return nil
+}
+
+func (s *session) frameworksForCompletion(ctx context.Context) map[string]api.Framework {
+	c, err := s.client(ctx)
+	if err != nil {
+		return nil
+	}
+	info, err := c.Info(ctx)
+	if err != nil {
+		return nil
+	}
+	return info.Frameworks
 }
 
 // appsForCompletion are the apps of who is logged in; nobody is logged in for it.

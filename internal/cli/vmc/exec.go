@@ -41,6 +41,7 @@ func execCommand(ctx context.Context, s *session, args []string) error {
 func (s *session) execPiped(ctx context.Context, c *api.Client, app, instance string, r api.ExecRequest) (api.ExecExit, error) {
 	going, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	go s.watchReader(ctx)
 	signals := make(chan string, 1)
 	stop := context.AfterFunc(ctx, func() {
 		if pipeBroke(ctx) {

@@ -30,12 +30,13 @@ type options struct {
 // option is one row of the table: its names without dashes, the main one first; the
 // letter of its short form; and what it does with its value.
 type option struct {
-	names []string
-	short byte
-	value string // what help calls the value; empty for a switch
-	about string
-	added bool // not in the original: a shortened name means the original's options first
-	set   func(o *options, value string) error
+	names   []string
+	short   byte
+	value   string // what help calls the value; empty for a switch
+	about   string
+	general bool // every command has it
+	added   bool // not in the original: a shortened name means the original's options first
+	set     func(o *options, value string) error
 
 	// optional says which separate word may be the value of an option that works
 	// without one; anything goes after "=".
@@ -56,8 +57,8 @@ var optionTable = []option{
 	{names: []string{"email", "user"}, value: "EMAIL", about: "e-mail address of the account", set: text(func(o *options) *string { return &o.email })},
 	{names: []string{"passwd", "pass", "password"}, value: "PASSWORD", about: "password of the account", set: text(func(o *options) *string { return &o.password })},
 	{names: []string{"invitation"}, value: "CODE", about: "code of an invitation, for registering", set: text(func(o *options) *string { return &o.invitation })},
-	{names: []string{"token-file"}, value: "FILE", about: "keep tokens in FILE instead of ~/.vmc_token", set: text(func(o *options) *string { return &o.tokenFile })},
-	{short: 'u', value: "EMAIL", about: "act as that user (for administrators)", set: text(func(o *options) *string { return &o.proxy })},
+	{names: []string{"token-file"}, general: true, value: "FILE", about: "keep tokens in FILE instead of ~/.vmc_token", set: text(func(o *options) *string { return &o.tokenFile })},
+	{short: 'u', general: true, value: "EMAIL", about: "act as that user (for administrators)", set: text(func(o *options) *string { return &o.proxy })},
 	{names: []string{"name", "app"}, value: "NAME", about: "name of the application or the service", set: text(func(o *options) *string { return &o.name })},
 	{names: []string{"bind"}, value: "APP", about: "bind the service that is created to that application", set: text(func(o *options) *string { return &o.bind })},
 	{names: []string{"path"}, value: "DIR", about: "folder or archive of the application", set: text(func(o *options) *string { return &o.path })},
@@ -79,15 +80,15 @@ var optionTable = []option{
 	{names: []string{"before"}, added: true, value: "ID", about: "events older than that one", set: setBefore},
 	{names: []string{"prefix", "prefix-logs", "prefixlogs"}, about: "begin each log line with its instance and file", set: flag(func(o *options) *bool { return &o.prefix })},
 	{names: []string{"debug"}, short: 'd', value: "[MODE]", about: "start in a debug mode: run, suspend", absent: "run", optional: regexp.MustCompile(`^(run|suspend)$`), set: text(func(o *options) *string { return &o.debug })},
-	{names: []string{"json"}, about: "print JSON", set: flag(func(o *options) *bool { return &o.json })},
-	{names: []string{"no-prompt", "noprompt", "non-interactive"}, short: 'n', about: "never ask", set: flag(func(o *options) *bool { return &o.noPrompt })},
-	{names: []string{"quiet"}, short: 'q', about: "print no results", set: flag(func(o *options) *bool { return &o.quiet })},
-	{names: []string{"no-color"}, about: "print without colours", set: flag(func(o *options) *bool { return &o.noColor })},
-	{names: []string{"trace"}, short: 't', value: "[KEY]", about: "tell every request, and ask the router to sign it", absent: "22", optional: regexp.MustCompile(`^\d+$`), set: text(func(o *options) *string { return &o.trace })},
-	{names: []string{"verbose"}, about: "end with what the command is called inside, and whether it succeeded", set: flag(func(o *options) *bool { return &o.verbose })},
+	{names: []string{"json"}, general: true, about: "print JSON", set: flag(func(o *options) *bool { return &o.json })},
+	{names: []string{"no-prompt", "noprompt", "non-interactive"}, general: true, short: 'n', about: "never ask", set: flag(func(o *options) *bool { return &o.noPrompt })},
+	{names: []string{"quiet"}, general: true, short: 'q', about: "print no results", set: flag(func(o *options) *bool { return &o.quiet })},
+	{names: []string{"no-color"}, general: true, about: "print without colours", set: flag(func(o *options) *bool { return &o.noColor })},
+	{names: []string{"trace"}, general: true, short: 't', value: "[KEY]", about: "tell every request, and ask the router to sign it", absent: "22", optional: regexp.MustCompile(`^\d+$`), set: text(func(o *options) *string { return &o.trace })},
+	{names: []string{"verbose"}, general: true, about: "end with what the command is called inside, and whether it succeeded", set: flag(func(o *options) *bool { return &o.verbose })},
 	{names: []string{"options"}, about: "list these options", set: flag(func(o *options) *bool { return &o.list })},
 	{names: []string{"version"}, short: 'v', about: "print the version", set: flag(func(o *options) *bool { return &o.version })},
-	{names: []string{"help"}, short: 'h', about: "print help", set: flag(func(o *options) *bool { return &o.help })},
+	{names: []string{"help"}, general: true, short: 'h', about: "print help", set: flag(func(o *options) *bool { return &o.help })},
 
 	// Of no effect here, and taken so that old scripts run.
 	{names: []string{"no-zip", "nozip"}, set: ignore},

@@ -156,6 +156,27 @@ func TestDocumented(t *testing.T) {
 	}
 }
 
+// What help shows can be typed, and every option in a usage is one.
+func TestHelp(t *testing.T) {
+	for _, c := range commandTable {
+		if named := len(optionInUsage.FindAllString(c.usage, -1)); named != len(c.options()) {
+			t.Errorf("%s names %d options, of which %d exist", c.names[0], named, len(c.options()))
+		}
+	}
+	for name, lines := range examples {
+		for _, line := range lines {
+			line, _, _ = strings.Cut(line, ">") // the shell's
+			_, words, err := parse(strings.Fields(strings.ReplaceAll(line, "'", "")), plain)
+			if err != nil || findCommand(words[0]) != findCommand(name) {
+				t.Errorf("%s: %v", line, err)
+			}
+			if c := findCommand(name); c == nil || c.check(words[1:]) != nil && !strings.Contains(line, "'") {
+				t.Errorf("%s is refused", line)
+			}
+		}
+	}
+}
+
 // Every command is in a group that help shows, and no name stands for two.
 func TestCommandTable(t *testing.T) {
 	names := map[string]bool{}

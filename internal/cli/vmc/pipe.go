@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // errPipe is why a command ends whose output nobody reads any more.
@@ -39,6 +41,32 @@ func (p *pipe) Write(b []byte) (int, error) {
 		p.broken(errPipe)
 	}
 	return n, err
+}
+
+// pollPipe is how long a look at a pipe takes in which nothing happens, in milliseconds.
+const pollPipe = 500
+
+// watchReader breaks the pipe, if stdout is one, as soon as nobody reads it any more: a
+// command that waits for what is to be printed next need not wait for it then.
+func (t *terminal) watchReader(ctx context.Context) {
+	p, ok := t.results.(*pipe)
+	if !ok {
+		return
+	}
+	f, ok := p.w.(*os.File)
+	if !ok {
+		return
+	}
+	for ctx.Err() == nil {
+		fds := []unix.PollFd{{Fd: int32(f.Fd())}} // errors are told unasked
+		_, err := unix.Poll(fds, pollPipe)
+		switch {
+		case err != nil && !errors.Is(err, unix.EINTR):
+			return
+		case fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0:
+			p.broken(errPipe)
+		}
+	}
 }
 
 func pipeBroke(ctx context.Context) bool { return errors.Is(context.Cause(ctx), errPipe) }

@@ -39,6 +39,7 @@ func (s *session) tailCommand(ctx context.Context, c *api.Client, app api.App) e
 	if s.opts.tail && app.State != api.Started {
 		fmt.Fprintf(s.err, "Application '%[1]s' is stopped: `vmc start %[1]s` starts it\n", app.Name)
 	}
+	go s.watchReader(ctx)
 	t := &tailer{session: s, c: c, app: app, query: q, printer: s.linePrinter()}
 	err := t.run(ctx)
 	if noSuchRoute(err) {

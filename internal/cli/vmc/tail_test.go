@@ -1,11 +1,13 @@
 package vmc
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -208,5 +210,31 @@ func TestCursorForgets(t *testing.T) {
 	since := c.since()
 	if len(since) > 2*rememberedLogs || since[fmt.Sprintf("%x:stdout", 10*rememberedLogs-1)] != 1 || since[fmt.Sprintf("%x:stdout", 9*rememberedLogs)] != 1 {
 		t.Errorf("%d entries", len(since))
+	}
+}
+
+// `vmc logs --tail | head -1` ends with head, and not with the line after its last one.
+func TestTailOfClosedPipe(t *testing.T) {
+	c := newCloud(t)
+	c.apps["hello"] = started("hello")
+	u := c.at(t)
+	c.handlers = map[string]http.HandlerFunc{"GET /apps/hello/logs": func(w http.ResponseWriter, r *http.Request) {
+		json.NewEncoder(w).Encode(api.LogLine{App: "hello", Source: "stdout", Line: "the only one"}) //nolint:errcheck // the reader sees it
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	}}
+	out, in, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	go func() {
+		bufio.NewReader(out).ReadString('\n') //nolint:errcheck // the command ends also without it
+		out.Close()
+	}()
+	var errs bytes.Buffer
+	status := Run(t.Context(), []string{"logs", "hello", "--tail"}, Streams{Out: in, Err: &errs, Dir: u.dir, Env: func(name string) string { return u.env[name] }})
+	if status != 1 || errs.Len() > 0 {
+		t.Errorf("status %d, %q", status, errs.String())
 	}
 }
