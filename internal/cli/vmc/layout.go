@@ -13,15 +13,7 @@ import (
 
 // table draws vmc's box around rows, the first of which are the headings.
 func table(rows [][]string) string {
-	var widths []int
-	for _, row := range rows {
-		for i, cell := range row {
-			if i == len(widths) {
-				widths = append(widths, 0)
-			}
-			widths[i] = max(widths[i], columns(visible(cell)))
-		}
-	}
+	rows, widths := even(rows)
 	var b strings.Builder
 	rule := func() {
 		for _, w := range widths {
@@ -31,20 +23,36 @@ func table(rows [][]string) string {
 	}
 	rule()
 	for n, row := range rows {
-		for i, w := range widths {
-			cell := ""
-			if i < len(row) {
-				cell = visible(row[i])
-			}
-			b.WriteString("| " + cell + strings.Repeat(" ", w-columns(cell)+1))
-		}
-		b.WriteString("|\n")
+		b.WriteString("| " + strings.Join(row, " | ") + " |\n")
 		if n == 0 {
 			rule()
 		}
 	}
 	rule()
 	return b.String()
+}
+
+// even gives all rows the same number of cells, and all cells of a column the same width.
+func even(rows [][]string) (same [][]string, widths []int) {
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], columns(visible(cell)))
+		}
+	}
+	for _, row := range rows {
+		cells := make([]string, len(widths))
+		for i, w := range widths {
+			if i < len(row) {
+				cells[i] = visible(row[i])
+			}
+			cells[i] += strings.Repeat(" ", w-columns(cells[i]))
+		}
+		same = append(same, cells)
+	}
+	return same, widths
 }
 
 var controls = regexp.MustCompile(`[\x00-\x1f\x7f\x{80}-\x{9f}]`)
@@ -60,6 +68,16 @@ func columns(text string) (n int) {
 		n += columnsOf(r)
 	}
 	return n
+}
+
+// cut shortens a text to what fits so many columns.
+func cut(text string, width int) string {
+	for i, r := range text {
+		if width -= columnsOf(r); width < 0 {
+			return text[:i]
+		}
+	}
+	return text
 }
 
 func columnsOf(r rune) int {

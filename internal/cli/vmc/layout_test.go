@@ -1,7 +1,11 @@
 package vmc
 
 import (
+	"bytes"
+	"strings"
 	"testing"
+
+	"github.com/creack/pty"
 
 	"cloudlet/controller/api"
 )
@@ -57,6 +61,32 @@ func TestInstancesTableWithDebugger(t *testing.T) {
 	})
 	if len(rows[0]) != 5 || rows[1][3] != ip || rows[1][4] != "4711" || len(rows[2]) != 3 {
 		t.Errorf("rows %q", rows)
+	}
+}
+
+// A narrow window shows what is looked for first, and a low one says that there is more.
+func TestSmallTop(t *testing.T) {
+	typing, tty, err := pty.Open()
+	if err != nil {
+		t.Skip("no terminals here:", err)
+	}
+	defer typing.Close()
+	defer tty.Close()
+	if err := pty.Setsize(tty, &pty.Winsize{Rows: 6, Cols: 40}); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	one := usage{App: "日本", State: "RUNNING", CPU: 12.5, Mem: 32 << 20, MemQuota: 64 << 20, DiskQuota: 2 << 30}
+	v := screen{title: "http://api.example.com", rows: usageRows([]usage{one, one, one})}
+	v.raw = &rawMode{terminal: &terminal{out: &out}, fd: int(tty.Fd())}
+	v.draw()
+	got := strings.NewReplacer("\x1b[H", "", "\x1b[K", "", "\x1b[J", "", "\r", "").Replace(out.String())
+	want := `
+Application  #  CPU    Memory (limit)   
+日本         0  12.5%  32.0M (64M) 50%  
+q quits, 2 more in a higher window`
+	if !strings.HasSuffix(got, "\n"+want) || strings.Count(got, "\n") != 4 {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
 

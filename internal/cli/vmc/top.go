@@ -106,14 +106,15 @@ func usageOf(app string, index int, st api.InstanceStats) usage {
 	return u
 }
 
+// usageRows begin with what is looked for first: a narrow window shows no more.
 func usageRows(list []usage) [][]string {
-	rows := [][]string{{"Application", "Instance", "State", "CPU", "Memory (limit)", "Disk (limit)", "Uptime"}}
+	rows := [][]string{{"Application", "#", "CPU", "Memory (limit)", "State", "Disk (limit)", "Uptime"}}
 	for _, u := range list {
-		row := []string{u.App, strconv.Itoa(u.Index), u.State}
+		row := []string{u.App, strconv.Itoa(u.Index), "", "", u.State}
 		if u.MemQuota > 0 {
-			row = append(row, fmt.Sprintf("%.1f%%", u.CPU),
-				fmt.Sprintf("%s (%s) %d%%", size(u.Mem, 1), size(u.MemQuota, 0), 100*u.Mem/u.MemQuota),
-				fmt.Sprintf("%s (%s)", size(u.Disk, 1), size(u.DiskQuota, 0)), uptime(u.Uptime))
+			row[2] = fmt.Sprintf("%.1f%%", u.CPU)
+			row[3] = fmt.Sprintf("%s (%s) %d%%", size(u.Mem, 1), size(u.MemQuota, 0), 100*u.Mem/u.MemQuota)
+			row = append(row, fmt.Sprintf("%s (%s)", size(u.Disk, 1), size(u.DiskQuota, 0)), uptime(u.Uptime))
 		}
 		rows = append(rows, row)
 	}
@@ -209,14 +210,19 @@ func (v *screen) draw() {
 	if len(v.rows) <= 1 {
 		lines = append(lines, "", "No running instances")
 	} else {
-		lines = append(lines, strings.Split(strings.TrimSuffix(table(v.rows), "\n"), "\n")...)
-	}
-	if room := height - 2; len(lines) > room {
-		lines = lines[:max(1, room)]
+		rows, _ := even(v.rows)
+		lines = append(lines, "")
+		for _, row := range rows {
+			lines = append(lines, strings.Join(row, "  "))
+		}
 	}
 	last := "q quits"
+	if room := max(1, height-2); len(lines) > room {
+		last += fmt.Sprintf(", %d more in a higher window", len(lines)-room)
+		lines = lines[:room]
+	}
 	if v.trouble != "" {
-		last = v.raw.color(red, "No answer ("+v.trouble+"), asking again")
+		last = v.raw.color(red, cut("No answer ("+v.trouble+"), asking again", width))
 	}
 	var b strings.Builder
 	b.WriteString("\x1b[H")
@@ -225,12 +231,4 @@ func (v *screen) draw() {
 	}
 	b.WriteString(last + "\x1b[K\x1b[J")
 	fmt.Fprint(v.raw.out, b.String())
-}
-
-// cut shortens a line to so many letters.
-func cut(line string, width int) string {
-	if r := []rune(line); len(r) > width {
-		return string(r[:width])
-	}
-	return line
 }
