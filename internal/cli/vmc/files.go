@@ -60,7 +60,7 @@ func (s *session) copyFile(ctx context.Context, c *api.Client, app api.App, inst
 	}
 	r := bufio.NewReader(rc)
 	if s.opts.prefix {
-		return s.prefixed(r, instance, path)
+		return s.sayLines(r, fmt.Sprintf("[%s: %s] -", instance, path))
 	}
 	end := lastByte{w: s.out}
 	if _, err := io.Copy(&end, r); err != nil {

@@ -124,20 +124,25 @@ func (s *session) showLog(rc io.ReadCloser, instance, path string) (bool, error)
 		return true, s.printFile(r, instance, path)
 	}
 	if s.opts.prefix {
-		return true, s.prefixed(r, instance, path)
+		return true, s.sayLines(r, fmt.Sprintf("[%s: %s] -", instance, path))
 	}
 	s.say("====> %s <====\n", path)
-	_, err := io.Copy(s.out, r)
+	var err error
+	if s.shown {
+		err = s.sayLines(r, "")
+	} else {
+		_, err = io.Copy(s.out, r)
+	}
 	s.say("")
 	return true, err
 }
 
-// prefixed prints lines with the place they come from.
-func (s *session) prefixed(r *bufio.Reader, instance, path string) error {
+// sayLines prints lines behind a prefix.
+func (s *session) sayLines(r *bufio.Reader, prefix string) error {
 	for {
 		line, err := r.ReadString('\n')
 		if line != "" {
-			s.say("[%s: %s] -%s", instance, path, strings.TrimSuffix(line, "\n"))
+			s.say("%s%s", prefix, strings.TrimSuffix(line, "\n"))
 		}
 		if errors.Is(err, io.EOF) {
 			return nil

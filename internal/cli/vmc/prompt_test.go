@@ -5,6 +5,7 @@ package vmc
 import (
 	"bytes"
 	"context"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -467,49 +468,86 @@ func TestAnswersFromAFile(t *testing.T) {
 	}
 }
 
+// shownBy is all that a terminal gets.
+func shownBy(t *testing.T, write func(tty *os.File)) string {
+	t.Helper()
+	p := newPerson(t)
+	seen := make(chan string, 1)
+	go func() {
+		var all []byte
+		for b := make([]byte, 4096); !bytes.HasSuffix(all, []byte("END")); {
+			n, err := p.typing.Read(b)
+			if err != nil {
+				break
+			}
+			all = append(all, b[:n]...)
+		}
+		seen <- string(all)
+	}()
+	write(p.tty)
+	if _, err := p.tty.WriteString("END"); err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSuffix(<-seen, "END")
+}
+
 // Colours are for the stream that is a terminal, and not for one that knows none.
 func TestColours(t *testing.T) {
 	c := newCloud(t)
 	u := c.at(t)
 	c.apps["hello"] = started("hello")
 	for _, tc := range []struct {
-		shown, term   string
-		outRed, errRe bool
+		shown, term string
+		green, red  bool
 	}{
-		{shown: "out", outRed: true}, {shown: "err", errRe: true}, {shown: "out", term: "dumb"}, {shown: "err", term: "dumb"},
+		{shown: "out", green: true}, {shown: "err", red: true}, {shown: "out", term: "dumb"}, {shown: "err", term: "dumb"},
 	} {
-		p := newPerson(t)
 		var out, errs bytes.Buffer
-		std := Streams{Out: &out, Err: &errs, Dir: u.dir, Env: func(name string) string {
-			if name == "TERM" {
-				return tc.term
-			}
-			return u.env[name]
-		}}
-		screen := make(chan string, 1)
-		if tc.shown == "out" {
-			std.Out = p.tty
-		} else {
-			std.Err = p.tty
-		}
-		go func() {
-			b := make([]byte, 64<<10)
-			var all string
-			for !strings.Contains(all, "END") {
-				n, err := p.typing.Read(b)
-				if err != nil {
-					break
+		seen := shownBy(t, func(tty *os.File) {
+			std := Streams{Out: &out, Err: &errs, Dir: u.dir, Env: func(name string) string {
+				if name == "TERM" {
+					return tc.term
 				}
-				all += string(b[:n])
+				return u.env[name]
+			}}
+			if tc.shown == "out" {
+				std.Out = tty
+			} else {
+				std.Err = tty
 			}
-			screen <- all
-		}()
-		Run(t.Context(), []string{"map", "hello", "www.vcap.me"}, std)
-		Run(t.Context(), []string{"env", "nothing"}, std)
-		p.tty.WriteString("END\n") //nolint:errcheck // the reader would not come back
-		seen := <-screen
-		if strings.Contains(seen, "\x1b[32m") != tc.outRed || strings.Contains(seen, "\x1b[31m") != tc.errRe || strings.Contains(out.String()+errs.String(), "\x1b") {
+			Run(t.Context(), []string{"map", "hello", "www.vcap.me"}, std)
+			Run(t.Context(), []string{"env", "nothing"}, std)
+		})
+		if strings.Contains(seen, "\x1b[32m") != tc.green || strings.Contains(seen, "\x1b[31m") != tc.red || strings.Contains(out.String()+errs.String(), "\x1b") {
 			t.Errorf("%+v: terminal %q, out %q, err %q", tc, seen, out.String(), errs.String())
 		}
+	}
+}
+
+// What others wrote does nothing to a terminal but colour it.
+func TestHarmlessOutput(t *testing.T) {
+	const evil, colour = "a\x1b]0;owned\x07b\x1b[2Jc\u009b1m", "\x1b[35mx\x1b[0m"
+	c := newCloud(t)
+	c.apps["hello"] = started("hello")
+	c.apps["hello"].Env = []string{"X=" + evil}
+	c.files["hello/0/logs"] = "stdout.log  2K"
+	c.files["hello/0/logs/stdout.log"] = evil + colour + "\n"
+	c.info = func(i *api.Info) { i.Description = evil }
+	c.handlers = map[string]http.HandlerFunc{"GET /apps/other": func(w http.ResponseWriter, _ *http.Request) { refuse(w, api.StagingFailed.With(evil)) }}
+	u := c.at(t)
+	for _, line := range []string{"info", "env hello", "logs hello", "logs hello --prefix", "env other"} {
+		seen := shownBy(t, func(tty *os.File) {
+			Run(t.Context(), strings.Fields(line), Streams{Out: tty, Err: tty, Dir: u.dir, Env: func(name string) string { return u.env[name] }})
+		})
+		if strings.ContainsAny(seen, "\x07\u009b") || strings.Contains(seen, "\x1b]") || strings.Contains(seen, "\x1b[2J") || !strings.Contains(seen, "owned") {
+			t.Errorf("%s: %q", line, seen)
+		}
+		if strings.HasPrefix(line, "logs") && !strings.Contains(seen, colour) {
+			t.Errorf("%s lacks the colour: %q", line, seen)
+		}
+	}
+	// A program gets it as it is.
+	if _, out, _ := u.vmc("logs", "hello"); !strings.Contains(out, evil) {
+		t.Errorf("got %q", out)
 	}
 }
