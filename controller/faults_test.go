@@ -2,6 +2,7 @@ package controller_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"cloudlet/bus"
 	"cloudlet/controller"
 	"cloudlet/controller/api"
+	"cloudlet/internal/identity"
 	"cloudlet/internal/testkit"
 	"cloudlet/store"
 )
@@ -307,6 +309,10 @@ func TestWrongPasswords(t *testing.T) {
 	}
 	for range 5 {
 		forbidden("wrong e-mail or password").check(t, login("carol@example.com", "guess", "10.0.0.1"))
+	}
+	// The next is wrong some minutes from now, so that a slow machine has to wait, too.
+	if _, err := c.id.Login(t.Context(), "carol@example.com", "guess", "10.0.0.1", time.Now().Add(10*time.Minute)); !errors.Is(err, identity.ErrWrongPassword) {
+		t.Error(err)
 	}
 	r := login("carol@example.com", "secret", "10.0.0.1")
 	forbidden("too many wrong passwords").check(t, r)

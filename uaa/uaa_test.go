@@ -3,6 +3,7 @@ package uaa_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"cloudlet/bus"
 	"cloudlet/controller"
+	"cloudlet/internal/identity"
 	"cloudlet/internal/testkit"
 	"cloudlet/store"
 	"cloudlet/uaa"
@@ -205,6 +207,10 @@ func TestWrongPasswords(t *testing.T) {
 	}
 	for range 3 {
 		try("wrong", "10.0.0.1")
+	}
+	// The next is wrong some minutes from now, so that a slow machine has to wait, too.
+	if _, err := c.id.Login(t.Context(), alice, "wrong", "10.0.0.1", time.Now().Add(10*time.Minute)); !errors.Is(err, identity.ErrWrongPassword) {
+		t.Error(err)
 	}
 	for _, r := range try(alice, "10.0.0.1") {
 		if r.status != http.StatusUnauthorized || !strings.Contains(r.body, "too many wrong passwords, try again in") || r.header.Get("Retry-After") == "" {
