@@ -18,6 +18,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"cloudlet/controller"
 	"cloudlet/internal/testkit"
@@ -511,6 +512,41 @@ func TestUploadCut(t *testing.T) {
 	if got := c.files(alice, "hello"); got != "-rw-r--r-- app.js=hello\n" {
 		t.Errorf("the package became\n%s", got)
 	}
+}
+
+// Who goes silent in the middle of a body is told so and let go, also where nobody reads
+// the body.
+func TestSilentBodies(t *testing.T) {
+	t.Parallel()
+	c := withApp(t, nil)
+	hasty := controller.New(controller.Config{Domain: "localhost", BodyWindow: 50 * time.Millisecond}, c.bus, c.st, c.id, testkit.Log(t))
+	testkit.Run(t, hasty)
+	zip, kind := form(t, part{"application", "app.zip", "", noise(64 << 10)})
+	const slow = "it came too slowly"
+	for _, tc := range []struct {
+		name, request, kind, body string
+		status                    int
+		text                      string
+	}{
+		{"JSON", "POST /apps", "application/json", `{"name":`, 400, slow},
+		{"a form", "POST /apps", "application/x-www-form-urlencoded", "_method=", 400, slow},
+		{"an upload", "PUT /apps/hello/application", kind, zip[:len(zip)/2], 400, slow},
+		{"an upload that hardly begins", "PUT /apps/hello/application", kind, zip[:5], 400, slow},
+		{"what nobody reads", "GET /info", "", "x", 200, "Cloudlet"},
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(hasty.URL(), "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
+			tc.request, c.tokens[alice], tc.kind, len(tc.body)+1000, tc.body)
+		answer, err := io.ReadAll(conn) // until it is closed
+		if err != nil || !strings.HasPrefix(string(answer), fmt.Sprintf("HTTP/1.1 %d ", tc.status)) || !strings.Contains(string(answer), tc.text) {
+			t.Errorf("%s: %q, %v", tc.name, answer, err)
+		}
+	}
+	c.nothingLeft()
 }
 
 // Identical files are one blob, whoever uploads them, and stay while anybody has them.

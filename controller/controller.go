@@ -60,6 +60,9 @@ type Config struct {
 	StagingLimit time.Duration
 	// MaxUpload bounds an app's files, unpacked, in bytes; v1's 512 MiB where zero.
 	MaxUpload int64
+	// BodyWindow is how long a client may take for each 64 KiB of what it sends; a minute
+	// where zero.
+	BodyWindow time.Duration
 	// Gather bounds the wait for instances that do not answer; v1 waited 2 s.
 	Gather time.Duration
 	// Account and AdminAccount are the quotas; v1's sample where zero.
@@ -100,6 +103,7 @@ func (c *Config) defaults() {
 	setDefault(&c.Support, "http://"+c.Domain)
 	setDefault(&c.StagingLimit, 15*time.Minute)
 	setDefault(&c.MaxUpload, 512<<20)
+	setDefault(&c.BodyWindow, time.Minute)
 	setDefault(&c.Gather, 500*time.Millisecond)
 	setDefault(&c.Account, api.Account{Memory: 2048, AppURIs: 4, Services: 16, Apps: 20})
 	setDefault(&c.AdminAccount, api.Account{Memory: 32768, AppURIs: 16, Services: 32, Apps: 200})
@@ -169,8 +173,9 @@ func (c *Controller) Run(ctx context.Context) error {
 		return errors.Join(err, l.Close())
 	}
 	srv := &http.Server{
-		Handler:           c.routes(),
+		Handler:           c.steady(c.routes()),
 		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}

@@ -446,6 +446,7 @@ var faults = []struct {
 	cause error
 	fault *api.Fault
 }{
+	{errSlow, api.BadRequest.Because("the body ended early: %v", errSlow)},
 	{store.ErrNoApp, api.AppNotFound.Because("you have no application of this name; `vmc apps` lists yours")},
 	{store.ErrNoUser, api.UserNotFound.Because("there is no user of this name; `vmc users` lists all")},
 	{store.ErrNameTaken, api.AppInvalid.Because("you have an application of this name already")},

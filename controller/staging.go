@@ -305,7 +305,7 @@ func (c *Controller) stagingDroplet(e echo.Context) error {
 	for {
 		part, err := parts.NextPart()
 		if err != nil {
-			return api.BadRequest.Because("the form has no part upload[droplet]")
+			return api.BadRequest.Because("the form has no part upload[droplet]: %v", err)
 		}
 		if part.FormName() == "upload[droplet]" {
 			return c.keepDroplet(e, r, part)
