@@ -541,6 +541,7 @@ func TestSilentBodies(t *testing.T) {
 		t.Cleanup(func() { conn.Close() })
 		fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
 			tc.request, c.tokens[alice], tc.kind, len(tc.body)+1000, tc.body)
+		conn.SetReadDeadline(time.Now().Add(time.Minute))
 		answer, err := io.ReadAll(conn) // until it is closed
 		if err != nil || !strings.HasPrefix(string(answer), fmt.Sprintf("HTTP/1.1 %d ", tc.status)) || !strings.Contains(string(answer), tc.text) {
 			t.Errorf("%s: %q, %v", tc.name, answer, err)

@@ -10,8 +10,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -291,6 +293,22 @@ func TestFilesOfAnInstance(t *testing.T) {
 	f.Credentials[1] = "guess"
 	if status, _ := r.file(f, "/app/index.html"); status != 401 {
 		t.Errorf("a wrong password gets %d", status)
+	}
+	// Nobody waits for a body that is announced and does not come.
+	viewer, err := url.Parse(f.FileURI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", viewer.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "GET /droplets/x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx")
+	conn.SetReadDeadline(time.Now().Add(time.Minute))
+	answer, err := io.ReadAll(conn) // until it is closed
+	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 401 ") {
+		t.Errorf("%q, %v", answer, err)
 	}
 }
 

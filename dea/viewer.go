@@ -79,7 +79,7 @@ func startViewer(ip string, port int, log *slog.Logger) (*viewer, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	v.cancel = cancel
-	v.srv = &http.Server{Handler: v, BaseContext: func(net.Listener) context.Context { return ctx }, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
+	v.srv = &http.Server{Handler: v, BaseContext: func(net.Listener) context.Context { return ctx }, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10}
 	go func() {
 		if err := v.srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			log.Error("file viewer", "err", err)
@@ -111,6 +111,9 @@ func (v *viewer) remove(staged string) {
 }
 
 func (v *viewer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Body != http.NoBody { // nothing is done with one: the server shall not wait for its end
+		http.NewResponseController(w).SetReadDeadline(time.Now()) //nolint:errcheck // the connection is gone, then
+	}
 	user, password, _ := r.BasicAuth()
 	if subtle.ConstantTimeCompare([]byte(user+":"+password), []byte(v.user+":"+v.password)) != 1 {
 		w.Header().Set("WWW-Authenticate", `Basic realm="files"`)
