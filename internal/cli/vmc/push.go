@@ -72,16 +72,16 @@ func openDir(path string) (*appdir.Dir, error) {
 	if err != nil {
 		return nil, fail("", "%v", err)
 	}
-	empty, err := dir.Empty()
-	if err == nil && empty {
+	err = dir.Check()
+	switch {
+	case err == nil:
+		return dir, nil
+	case errors.Is(err, appdir.ErrNothing):
 		err = fail("Go to the folder of the application, or name it with --path.", "There is nothing to push in '%s'", path)
-	} else if err != nil {
+	default:
 		err = explainFiles(err)
 	}
-	if err != nil {
-		return nil, errors.Join(err, dir.Close())
-	}
-	return dir, nil
+	return nil, errors.Join(err, dir.Close())
 }
 
 var (

@@ -14,6 +14,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Dir is an opened app. Close removes what was unpacked.
@@ -83,18 +85,28 @@ func glob(root, pattern string) []string {
 	return found
 }
 
-// Empty tells that a folder has nothing in it that would be pushed.
-func (d *Dir) Empty() (bool, error) {
+// Check tells what would keep the app from being uploaded: that there is nothing, or what
+// must not or cannot be read. It precedes all that changes something on the cloud.
+func (d *Dir) Check() error {
 	files, err := d.Files()
 	if err != nil {
-		return false, err
+		return err
 	}
+	nothing := true
 	for _, f := range files {
-		if !f.Mode.IsDir() {
-			return false, nil
+		nothing = nothing && f.Mode.IsDir()
+		if !f.Mode.IsRegular() {
+			continue
+		}
+		name := filepath.Join(d.Root, filepath.FromSlash(f.Path))
+		if err := unix.Faccessat(unix.AT_FDCWD, name, unix.R_OK, unix.AT_EACCESS); err != nil {
+			return fmt.Errorf("%s: %w", f.Path, err)
 		}
 	}
-	return true, nil
+	if nothing {
+		return ErrNothing
+	}
+	return nil
 }
 
 func outside(name, target string) error {

@@ -383,3 +383,11 @@ func FuzzUnzipStaysInside(f *testing.F) {
 		}
 	})
 }
+
+func TestCheckNothing(t *testing.T) {
+	for text, want := range map[string]error{"x.log": ErrNothing, "sub/": ErrNothing, "x": nil} {
+		if err := tree(t, map[string]string{text: ""}).Check(); !errors.Is(err, want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
