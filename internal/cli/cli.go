@@ -46,6 +46,9 @@ func hinted(err error, format string, args ...any) error {
 // Usage is an error in how a command was called; it exits with status 2.
 type Usage struct{ error }
 
+// Unwrap is the error, which may have a hint.
+func (u Usage) Unwrap() error { return u.error }
+
 // Status is a silent error: the command has printed what there was to say.
 type Status int
 
@@ -67,7 +70,7 @@ func Report(err error, w io.Writer) int {
 	}
 	fmt.Fprintf(w, "cloudlet: %s\n", strings.ReplaceAll(err.Error(), "\n", "\n  "))
 	if errors.As(err, &hint) {
-		fmt.Fprintf(w, "  %s\n", hint.Hint)
+		fmt.Fprintf(w, "  %s\n", strings.ReplaceAll(hint.Hint, "\n", "\n  "))
 	}
 	if errors.As(err, &usage) {
 		return 2
@@ -87,22 +90,35 @@ func App(version string, up *cli.Command, std Streams) *cli.App {
 		Writer:                    std.Out,
 		ErrWriter:                 std.Err,
 		ExitErrHandler:            func(*cli.Context, error) {}, // main decides
-		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return usageError(err) },
+		OnUsageError:              onUsageError,
 		DisableSliceFlagSeparator: true,
 		Commands: []*cli.Command{
 			up, statusCommand(std), downCommand(std), doctorCommand(version, std), wardenCommand(std), vmcCommand(std), serveFilesCommand(),
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return usageError(fmt.Errorf("unknown command %q", c.Args().First()))
+				return unknown("command", c.Args().First(), c.App.VisibleCommands(), (*cli.Command).Names)
 			}
 			return cli.ShowAppHelp(c)
 		},
 	}
 }
 
-func usageError(err error) error {
-	return Usage{hinted(err, "`cloudlet --help` lists the commands, `cloudlet COMMAND --help` their options")}
+const usageHint = "`cloudlet --help` lists the commands, `cloudlet COMMAND --help` their options"
+
+func usageError(err error) error { return Usage{hinted(err, usageHint)} }
+
+// unknown is a usage error about a name, with the one that was probably meant.
+func unknown[T any](what, typed string, known []T, names func(T) []string) error {
+	var all []string
+	for _, k := range known {
+		all = append(all, names(k)...)
+	}
+	hint := usageHint
+	if meant := vmc.Suggestion(typed, all); meant != "" {
+		hint = meant + "\n" + hint
+	}
+	return Usage{hinted(fmt.Errorf("unknown %s %q", what, typed), "%s", hint)}
 }
 
 // noArguments refuses what a command would have ignored.
@@ -113,7 +129,19 @@ func noArguments(c *cli.Context) error {
 	return nil
 }
 
-func onUsageError(_ *cli.Context, err error, _ bool) error { return usageError(err) }
+func onUsageError(c *cli.Context, err error, _ bool) error {
+	if name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); ok {
+		return unknown("option", "--"+strings.TrimPrefix(name, "-"), c.Command.Flags, func(f cli.Flag) (names []string) {
+			for _, n := range f.Names() {
+				if len(n) > 1 {
+					names = append(names, "--"+n)
+				}
+			}
+			return names
+		})
+	}
+	return usageError(err)
+}
 
 func vmcCommand(std Streams) *cli.Command {
 	return &cli.Command{

@@ -93,10 +93,32 @@ func TestReport(t *testing.T) {
 		{errors.New("no"), 1, "cloudlet: no\n"},
 		{hinted(errors.New("no"), "do %s", "this"), 1, "cloudlet: no\n  do this\n"},
 		{Usage{errors.New("odd")}, 2, "cloudlet: odd\n"},
+		{usageError(errors.New("odd")), 2, "cloudlet: odd\n  " + usageHint + "\n"},
 	} {
 		var b strings.Builder
 		if got := Report(c.err, &b); got != c.status || b.String() != c.text {
 			t.Errorf("%v: %d %q, want %d %q", c.err, got, b.String(), c.status, c.text)
+		}
+	}
+}
+
+// Who mistypes is told what was probably meant, and where all is listed.
+func TestMistyped(t *testing.T) {
+	app := App("test", UpCommand(Streams{Env: os.Getenv}, nil), Streams{Env: os.Getenv})
+	app.Writer = t.Output() // a usage error of the library's own
+	for line, want := range map[string]string{
+		"statsu":        "unknown command \"statsu\"\n  Did you mean status?\n",
+		"xyzzy":         "unknown command \"xyzzy\"\n",
+		"up --lsten x":  "unknown option \"--lsten\"\n  Did you mean --listen?\n",
+		"status --jsn":  "unknown option \"--jsn\"\n  Did you mean --json?\n",
+		"--versoin":     "unknown option \"--versoin\"\n  Did you mean --version?\n",
+		"warden --x":    "unknown option \"--x\"\n",
+		"status no way": "status takes no argument \"no\"\n",
+	} {
+		var b strings.Builder
+		status := Report(app.RunContext(t.Context(), append([]string{"cloudlet"}, strings.Fields(line)...)), &b)
+		if status != 2 || b.String() != "cloudlet: "+want+"  "+usageHint+"\n" {
+			t.Errorf("%s: status %d, %q", line, status, b.String())
 		}
 	}
 }

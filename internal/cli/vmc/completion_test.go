@@ -108,7 +108,7 @@ func TestSuggestions(t *testing.T) {
 		if want != "" {
 			want = "Did you mean " + want + "?"
 		}
-		if got := suggestion(typed, commandNames()); got != want {
+		if got := Suggestion(typed, commandNames()); got != want {
 			t.Errorf("%q: %q, want %q", typed, got, want)
 		}
 	}

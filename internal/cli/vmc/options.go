@@ -254,7 +254,7 @@ func findOption(name string) (*option, error) {
 		}
 	}
 	if found == nil {
-		return nil, unknownOption("--"+name, suggestion("--"+name, optionNames()))
+		return nil, unknownOption("--"+name, Suggestion("--"+name, optionNames()))
 	}
 	return found, nil
 }

@@ -8,9 +8,9 @@ import (
 	"cloudlet/controller/api"
 )
 
-// suggestion is the one of the words that was probably meant, as a sentence; empty where
+// Suggestion is the one of the words that was probably meant, as a sentence; empty where
 // none is near.
-func suggestion(typed string, words []string) string {
+func Suggestion(typed string, words []string) string {
 	best, least := "", len(typed)
 	for _, w := range words {
 		if d := distance(typed, w); d < least && d <= max(1, max(len(typed), len(w))/3) {
@@ -86,7 +86,7 @@ func suggestApp(ctx context.Context, c *api.Client, typed string) string {
 	if err != nil {
 		return ""
 	}
-	return suggestion(typed, appNames(apps))
+	return Suggestion(typed, appNames(apps))
 }
 
 func appNames(apps []api.App) (names []string) {

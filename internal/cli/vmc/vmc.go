@@ -105,7 +105,7 @@ func (s *session) dispatch(ctx context.Context, words []string) error {
 func unknownCommand(name string) error {
 	return &problem{
 		text: fmt.Sprintf("vmc: Unknown command [%s]", name),
-		hint: withSuggestion(suggestion(name, commandNames()), basicUsage),
+		hint: withSuggestion(Suggestion(name, commandNames()), basicUsage),
 	}
 }
 
