@@ -3,7 +3,6 @@ package vmc
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -105,10 +104,7 @@ func (s *session) printFile(r io.Reader, instance, path string) error {
 	} else {
 		f.Base64 = data
 	}
-	s.printed = true
-	enc := json.NewEncoder(s.results)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(f)
+	return s.printJSONLine(f)
 }
 
 // lastByte remembers how what it passes on ends.

@@ -51,8 +51,8 @@ func splitURLs(text string) []string {
 	return urls
 }
 
-// asks tells that something is asked for that an app can be changed to.
-func (sp spec) asks() bool {
+// wantsChange tells that something is asked for that an app can be changed to.
+func (sp spec) wantsChange() bool {
 	return sp.framework != "" || sp.runtime != "" || sp.command != "" || sp.mem != "" || sp.urls != nil || sp.instances > 0
 }
 

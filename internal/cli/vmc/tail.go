@@ -2,7 +2,6 @@ package vmc
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -167,10 +166,7 @@ func (s *session) linePrinter() *linePrinter {
 func (p *linePrinter) print(l api.LogLine) error {
 	p.count++
 	if p.opts.json {
-		p.printed = true
-		enc := json.NewEncoder(p.results)
-		enc.SetEscapeHTML(false)
-		return enc.Encode(l)
+		return p.printJSONLine(l)
 	}
 	_, err := fmt.Fprintln(p.out, p.format(l))
 	return err

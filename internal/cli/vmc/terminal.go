@@ -157,11 +157,16 @@ func (t *terminal) rewind(what string) {
 }
 
 // printJSON prints an API body.
-func (t *terminal) printJSON(v any) error {
+func (t *terminal) printJSON(v any) error { return t.encode(v, "  ") }
+
+// printJSONLine prints one of many values, in a line.
+func (t *terminal) printJSONLine(v any) error { return t.encode(v, "") }
+
+func (t *terminal) encode(v any, indent string) error {
 	t.printed = true
 	enc := json.NewEncoder(t.results)
 	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
+	enc.SetIndent("", indent)
 	return enc.Encode(v)
 }
 

@@ -78,7 +78,7 @@ func (s *session) pushAgain(ctx context.Context, c *api.Client, app api.App, sp 
 	if !s.opts.noStart {
 		return s.start(ctx, c, app, change)
 	}
-	if !sp.asks() {
+	if !sp.wantsChange() {
 		return nil
 	}
 	req := app.Request()
