@@ -22,8 +22,8 @@ import (
 // something is badly wrong.
 const askTime = 10 * time.Second
 
-// killTime is how long a supervisor may take to end its container before it is
-// killed itself.
+// killTime is how long a supervisor may take to end its container, or to answer a new
+// Cloudlet, before it is killed itself.
 const killTime = 5 * time.Second
 
 // Container is a private place with at most one main process.
@@ -47,7 +47,6 @@ type Container struct {
 	cpu     time.Duration // highest seen: a process may end between two reads
 	disk    diskCount
 	gone    bool // destroyed
-	frozen  bool
 	started bool // there is a main process
 	destroy sync.Mutex
 }
@@ -63,6 +62,11 @@ func newContainer(p *Pool, r record, dir string) *Container {
 // fs.ErrNotExist says that it was never completed.
 func (p *Pool) adopt(ctx context.Context, dir string) (*Container, error) {
 	c, err := p.find(ctx, dir)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		c.kill()
+		collect(c.rec.PID)
+		err = nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +86,8 @@ func (p *Pool) adopt(ctx context.Context, dir string) (*Container, error) {
 	return c, nil
 }
 
-// find reads what the container in dir is, and connects to its supervisor if that lives.
+// find reads what the container in dir is, and connects to its supervisor if that lives. If
+// that does not answer in time the error is context.DeadlineExceeded.
 func (p *Pool) find(ctx context.Context, dir string) (*Container, error) {
 	r, err := readRecord(dir)
 	if err != nil {
@@ -90,15 +95,14 @@ func (p *Pool) find(ctx context.Context, dir string) (*Container, error) {
 	}
 	c := newContainer(p, r, dir)
 	c.group = findGroup(r.Group)
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	ctx, cancel := context.WithTimeout(ctx, killTime)
 	defer cancel()
 	switch conn, main, err := attach(ctx, dir); {
 	case err == nil:
 		c.conn, c.started = conn, main != 0
 		c.leads(main)
-	case errors.Is(err, ErrGone):
-	default:
-		return nil, err
+	case !errors.Is(err, ErrGone):
+		return c, err
 	}
 	return c, nil
 }
@@ -317,17 +321,9 @@ func (c *Container) freeze(on bool) error {
 	if c.group == nil {
 		return c.err(fmt.Errorf("freeze: %w", errors.ErrUnsupported))
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.frozen == on {
-		return nil
-	}
 	err := c.group.freeze(on)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = ErrGone
-	}
-	if err == nil {
-		c.frozen = on
 	}
 	return c.err(err)
 }
@@ -390,10 +386,16 @@ func (c *Container) end(ctx context.Context) error {
 	if err == nil || errors.Is(err, ErrClosed) || ctx.Err() != nil {
 		return err
 	}
+	c.kill()
+	return c.wait(ctx)
+}
+
+// kill ends everything without the supervisor's help.
+func (c *Container) kill() {
 	c.p.log.Warn("killing a supervisor that does not answer", "handle", c.Handle())
 	if c.group != nil {
+		c.group.freeze(false) // cgroup v1 ends nothing that is frozen
 		c.group.kill()
 	}
 	killSupervisor(c.rec)
-	return c.wait(ctx)
 }

@@ -47,7 +47,7 @@ func (c *Container) Run(ctx context.Context, cmd Command, s Streams) (Exit, erro
 		return Exit{}, c.err(goneIfEnded(err))
 	}
 	// The supervisor kills the process when it reads the end of the connection,
-	// and still tells us how that went.
+	// and still tells us how that went, unless it is stuck.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {
@@ -57,7 +57,10 @@ func (c *Container) Run(ctx context.Context, cmd Command, s Streams) (Exit, erro
 		case <-ctx.Done():
 		}
 	}()
-	defer context.AfterFunc(ctx, func() { conn.CloseWrite() })()
+	defer context.AfterFunc(ctx, func() {
+		conn.CloseWrite()
+		conn.SetReadDeadline(time.Now().Add(killTime))
+	})()
 	in := &rightsReader{conn: conn}
 	defer in.close()
 	_, pid, err := receive(in)

@@ -25,7 +25,6 @@ type conn struct {
 	fd   int
 	in   []byte
 	fds  []int    // descriptors that came along and were not used yet
-	out  []int    // descriptors that go with the next answer
 	run  *process // the process that lives and dies with this connection
 	gone bool     // the peer sends no more
 }
@@ -77,35 +76,48 @@ func (c *conn) ended() {
 func (c *conn) close() {
 	c.dropRights()
 	c.l.drop(c.fd)
+	for _, p := range c.l.procs {
+		if p.asked == c {
+			p.asked = nil
+		}
+	}
 	if c.run != nil {
 		c.run.conn = nil
 		c.l.killRun(c.run)
 		c.run = nil
 	}
 	c.l.conns--
-	if c.l.conns == 0 && c.l.main == nil {
-		c.l.kill() // nobody is left who could start the main process
+	c.l.endIfUnused()
+}
+
+// endIfUnused ends the supervisor if nobody is left who could start the main process.
+func (l *loop) endIfUnused() {
+	if l.conns == 0 && l.main == nil {
+		l.kill()
 	}
 }
 
 func (c *conn) dropRights() {
-	for _, fd := range append(c.fds, c.out...) {
-		syscall.Close(fd)
-	}
-	c.fds, c.out = c.fds[:0], nil
+	closeAll(c.fds...)
+	c.fds = c.fds[:0]
 }
 
-func (c *conn) send(kind Kind, body []byte) {
-	if !answer(c.fd, kind, body, c.out...) && !c.gone {
+func (c *conn) send(kind Kind, body []byte, fds ...int) {
+	if !answer(c.fd, kind, body, fds...) && !c.gone {
 		c.gone = true
 		syscall.Shutdown(c.fd, syscall.SHUT_RD) // read as the end in the next round
 	}
 }
 
 func (c *conn) handle(kind Kind, body []byte) {
-	n, err := c.l.request(c, kind, body)
+	if n, err := c.l.request(c, kind, body); err != errLater {
+		c.answer(n, err)
+	}
+}
+
+func (c *conn) answer(n Number, err error, fds ...int) {
 	if err == nil {
-		c.send(KindOK, n.Encode())
+		c.send(KindOK, n.Encode(), fds...)
 		return
 	}
 	f, ok := err.(Fault)
@@ -115,7 +127,7 @@ func (c *conn) handle(kind Kind, body []byte) {
 	c.send(KindError, f.encode())
 }
 
-// request does what a frame asks for; the number is the answer's.
+// request does what a frame asks for; the number is the answer's, unless that is errLater.
 func (l *loop) request(c *conn, kind Kind, body []byte) (Number, error) {
 	switch kind {
 	case KindWatch:
@@ -128,7 +140,7 @@ func (l *loop) request(c *conn, kind Kind, body []byte) (Number, error) {
 		if err != nil {
 			return 0, err
 		}
-		return l.start(cmd)
+		return l.start(c, cmd)
 	case KindRun:
 		cmd, err := DecodeCommand(body)
 		if err != nil {

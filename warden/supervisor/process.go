@@ -4,11 +4,23 @@ package supervisor
 
 import "syscall"
 
-// process is one that the supervisor started.
+// process is one that the supervisor started. Whether its program runs is told later, by a
+// pipe: which program that is, and a signal to it, are the app's to choose and may hold it
+// up, and nothing holds up a supervisor.
 type process struct {
-	pid  int
-	conn *conn // where its end is told; nil for the main process
+	l        *loop
+	pid      int
+	name     string
+	conn     *conn  // where its end is told; nil for the main process
+	asked    *conn  // where its start is told, until it was
+	pipe     int    // -1 where the start has been waited for
+	settled  bool   // its program runs, or cannot
+	output   [2]int // what the main process writes comes from there
+	terminal []int  // the other end of its terminal, for who asked, if it has one
 }
+
+// errLater stands for an answer that is given when the program runs.
+const errLater = wireError("later")
 
 const (
 	errStarted = "the main process was started before"
@@ -17,7 +29,7 @@ const (
 )
 
 // start starts the main process with its output in the log files.
-func (l *loop) start(cmd Command) (Number, error) {
+func (l *loop) start(c *conn, cmd Command) (Number, error) {
 	if l.main != nil {
 		return 0, Fault{CauseStarted, errStarted}
 	}
@@ -40,19 +52,80 @@ func (l *loop) start(cmd Command) (Number, error) {
 	}
 	defer syscall.Close(errs[1])
 	l.give(out[1], errs[1])
-	pid, err := l.spawn(cmd, [3]int{null, out[1], errs[1]}, false)
+	p, err := l.spawn(cmd, [3]int{null, out[1], errs[1]}, false)
 	if err != nil {
-		syscall.Close(out[0])
-		syscall.Close(errs[0])
+		closeAll(out[0], errs[0])
 		return 0, err
 	}
-	l.main = &process{pid: pid}
-	l.procs[pid] = l.main
-	l.logs = [2]*logFile{l.newLog("stdout.log", out[0]), l.newLog("stderr.log", errs[0])}
+	p.output, p.asked, l.main = [2]int{out[0], errs[0]}, c, p
+	p.settle()
+	return 0, errLater
+}
+
+// ready is called when the program runs, or cannot.
+func (p *process) ready(event) { p.settle() }
+
+// settle goes on when it is known how the start went, which is at the latest when the
+// process has ended.
+func (p *process) settle() {
+	if p.settled {
+		return
+	}
+	var errno syscall.Errno
+	if p.pipe >= 0 {
+		known := false
+		if errno, known = childError(p.pipe); !known {
+			return
+		}
+		p.l.drop(p.pipe)
+	}
+	p.settled = true
+	switch {
+	case errno != 0:
+		p.failed(wrap(p.name, errno))
+		return
+	case p == p.l.main:
+		p.l.mainStarted()
+	}
+	p.tell(Number(p.pid), nil)
+}
+
+func (l *loop) mainStarted() {
+	l.logs = [2]*logFile{l.newLog("stdout.log", l.main.output[0]), l.newLog("stderr.log", l.main.output[1])}
 	if l.port != nil {
 		l.port.begin()
 	}
-	return Number(pid), nil
+}
+
+// failed forgets a process whose program cannot run; it has yet to be collected.
+func (p *process) failed(err error) {
+	p.tell(0, err)
+	if p == p.l.main {
+		closeAll(p.output[:]...)
+		p.l.main = nil
+		p.l.endIfUnused()
+	}
+	if c := p.conn; c != nil {
+		c.run, p.conn = nil, nil
+		if c.gone {
+			c.close()
+		}
+	}
+}
+
+// tell answers who asked for the process, unless that one is gone.
+func (p *process) tell(n Number, err error) {
+	if p.asked != nil {
+		p.asked.answer(n, err, p.terminal...)
+	}
+	closeAll(p.terminal...)
+	p.asked, p.terminal = nil, nil
+}
+
+func closeAll(fds ...int) {
+	for _, fd := range fds {
+		syscall.Close(fd)
+	}
 }
 
 // attach starts a further process on the descriptors that came with the request.
@@ -61,7 +134,7 @@ func (l *loop) attach(c *conn, cmd Command) (Number, error) {
 		return 0, ErrMalformed
 	}
 	l.give(c.fds...)
-	return l.further(c, cmd, [3]int(c.fds), false)
+	return l.further(c, cmd, [3]int(c.fds))
 }
 
 // attachTerminal starts a further process on a new terminal. What is typed and shown
@@ -75,31 +148,29 @@ func (l *loop) attachTerminal(c *conn, t Terminal) (Number, error) {
 	if l.set.Owner >= 0 {
 		syscall.Fchown(slave, l.set.Owner, l.set.Owner)
 	}
-	n, err := l.further(c, t.Command, [3]int{slave, slave, slave}, true)
-	if err != nil {
+	n, err := l.further(c, t.Command, [3]int{slave, slave, slave}, master)
+	if err != errLater {
 		syscall.Close(master)
-		return 0, err
 	}
-	c.out = append(c.out, master)
-	return n, nil
+	return n, err
 }
 
-// further starts a process that lives and dies with a connection; terminal says that
-// its files are the terminal which is to control it.
-func (l *loop) further(c *conn, cmd Command, files [3]int, terminal bool) (Number, error) {
+// further starts a process that lives and dies with a connection; terminal is the other
+// end of the terminal that its files are and that is to control it, if they are one.
+func (l *loop) further(c *conn, cmd Command, files [3]int, terminal ...int) (Number, error) {
 	if c.run != nil {
 		return 0, ErrMalformed
 	}
 	if l.phase != running {
 		return 0, Fault{Text: errEnding}
 	}
-	pid, err := l.spawn(cmd, files, terminal)
+	p, err := l.spawn(cmd, files, len(terminal) > 0)
 	if err != nil {
 		return 0, err
 	}
-	c.run = &process{pid: pid, conn: c}
-	l.procs[pid] = c.run
-	return Number(pid), nil
+	p.conn, p.asked, p.terminal, c.run = c, c, terminal, p
+	p.settle()
+	return 0, errLater
 }
 
 // give lets the container's user open pipes again by name, as /dev/stdout.
@@ -187,6 +258,9 @@ func (l *loop) reap() {
 func (l *loop) ended(pid int, ws syscall.WaitStatus) {
 	p := l.procs[pid]
 	delete(l.procs, pid)
+	if p != nil {
+		p.settle()
+	}
 	switch {
 	case p == nil: // an orphan
 	case p == l.main:

@@ -92,48 +92,44 @@ func afterForkInChild()
 // limits, nor take away capabilities and the way to new privileges, hence the
 // fork of its own; that does not share memory with the child as the
 // standard library's does, so that the child may simply return from calls.
-func (l *loop) spawn(cmd Command, files [3]int, terminal bool) (int, error) {
+func (l *loop) spawn(cmd Command, files [3]int, terminal bool) (*process, error) {
 	img, err := l.image(cmd, files)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	img.terminal = terminal
-	var p [2]int
-	if err := makePipe(&p); err != nil {
-		return 0, wrap("pipe", err)
+	var pipe [2]int
+	if err := makePipe(&pipe); err != nil {
+		return nil, wrap("pipe", err)
 	}
-	defer syscall.Close(p[0])
-	img.pipe = p[1]
+	syscall.SetNonblock(pipe[0], true)
+	img.pipe = pipe[1]
 	pid, errno := forkExec(img)
-	syscall.Close(p[1])
+	syscall.Close(pipe[1])
 	if errno != 0 {
-		return 0, wrap("fork", errno)
+		syscall.Close(pipe[0])
+		return nil, wrap("fork", errno)
 	}
-	if errno := childError(p[0]); errno != 0 {
-		for {
-			if _, err := syscall.Wait4(pid, nil, 0, nil); err != syscall.EINTR {
-				break
-			}
-		}
-		return 0, wrap(cmd.Args[0], errno)
-	}
-	return pid, nil
+	p := &process{l: l, pid: pid, name: cmd.Args[0], pipe: pipe[0]}
+	l.procs[pid] = p
+	l.add(p.pipe, p)
+	return p, nil
 }
 
 // childError reads what the child wrote when it failed; the pipe is just
-// closed when exec succeeds.
-func childError(fd int) syscall.Errno {
-	var e syscall.Errno
+// closed when exec succeeds. It is not known before either.
+func childError(fd int) (e syscall.Errno, known bool) {
 	b := (*[unsafe.Sizeof(e)]byte)(unsafe.Pointer(&e))[:]
 	for {
-		n, err := syscall.Read(fd, b)
-		if err == syscall.EINTR {
-			continue
+		switch n, err := syscall.Read(fd, b); {
+		case err == syscall.EINTR:
+		case err == syscall.EAGAIN:
+			return 0, false
+		case err != nil || n != len(b):
+			return 0, true
+		default:
+			return e, true
 		}
-		if err != nil || n != len(b) {
-			return 0
-		}
-		return e
 	}
 }
 

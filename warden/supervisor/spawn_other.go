@@ -5,10 +5,10 @@ package supervisor
 import "syscall"
 
 // spawn starts a process in a session of its own.
-func (l *loop) spawn(cmd Command, files [3]int, terminal bool) (int, error) {
+func (l *loop) spawn(cmd Command, files [3]int, terminal bool) (*process, error) {
 	path, err := find(cmd.Args[0], cmd.Env, cmd.Dir)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	pid, err := syscall.ForkExec(path, cmd.Args, &syscall.ProcAttr{
 		Dir:   cmd.Dir,
@@ -17,10 +17,15 @@ func (l *loop) spawn(cmd Command, files [3]int, terminal bool) (int, error) {
 		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: terminal},
 	})
 	if err != nil {
-		return 0, wrap(cmd.Args[0], err)
+		return nil, wrap(cmd.Args[0], err)
 	}
-	return pid, nil
+	p := &process{l: l, pid: pid, pipe: -1}
+	l.procs[pid] = p
+	return p, nil
 }
+
+// childError is not asked here, where spawn has waited until the program ran.
+func childError(int) (syscall.Errno, bool) { return 0, true }
 
 func prepare(set Setup) error {
 	if set.Owner >= 0 {

@@ -8,12 +8,14 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -305,6 +307,20 @@ func helpType([]string) {
 		answers = append(answers, unix.ErrnoName(no))
 	}
 	fmt.Println(strings.Join(answers, " "))
+}
+
+// helpLease has the kernel ask it before anybody else opens a file, and does not answer.
+func helpLease(args []string) {
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, unix.SIGIO)
+	f, err := os.OpenFile(args[0], os.O_RDWR, 0)
+	if err == nil {
+		_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK)
+	}
+	fmt.Println("taken", err)
+	<-asked
+	fmt.Println("asked for")
+	time.Sleep(time.Hour)
 }
 
 func helpIDs([]string) { fmt.Println(os.Getuid(), os.Geteuid(), os.Getegid()) }

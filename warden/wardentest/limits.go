@@ -204,9 +204,25 @@ func testDiskLimit(s *suite) {
 	}
 }
 
-// testFreeze: a frozen container uses no time, and goes on where it was.
+// testFreeze: a frozen container uses no time, and goes on where it was, also when it is
+// another Cloudlet that thaws or stops it.
 func testFreeze(s *suite) {
-	p := s.pool(warden.Config{})
+	p := s.openPool(warden.Config{})
+	again := func(c *warden.Container) *warden.Container {
+		p.Close()
+		p = s.openPool(warden.Config{})
+		c, err := p.Get(c.Handle())
+		if err != nil {
+			s.Fatal(err)
+		}
+		return c
+	}
+	s.Cleanup(func() {
+		for _, c := range p.List() {
+			s.destroy(c)
+		}
+		p.Close()
+	})
 	c := s.create(p, warden.Spec{Mounts: helperMounts(p)})
 	s.startHelper(p, c, "busy")
 	s.says(c, "busy")
@@ -220,6 +236,7 @@ func testFreeze(s *suite) {
 	if after := s.spent(c); after != before {
 		s.Errorf("it spent %v while it was frozen", after-before)
 	}
+	c = again(c)
 	if err := c.Thaw(); err != nil {
 		s.Fatal(err)
 	}
@@ -232,6 +249,7 @@ func testFreeze(s *suite) {
 	if err := c.Freeze(); err != nil {
 		s.Fatal(err)
 	}
+	c = again(c)
 	if err := c.Stop(s.ctx(), time.Millisecond); err != nil {
 		s.Errorf("stop of a frozen container: %v", err)
 	}

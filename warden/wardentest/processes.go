@@ -369,19 +369,71 @@ func testSupervisorTerminated(s *suite) {
 	}
 }
 
-// testSupervisorStuck: a container whose supervisor does not answer is destroyed all the same.
+// testSupervisorStuck: a container whose supervisor does not answer is destroyed all the
+// same, is ended by a pool that finds it, and nobody waits for it longer than he wants to.
 func testSupervisorStuck(s *suite) {
 	s.needsProc()
-	p := s.pool(warden.Config{})
-	c := s.create(p, warden.Spec{})
+	p := s.openPool(warden.Config{})
 	mark := marker()
-	s.start(c, mark)
-	s.lives(mark, 1)
-	if err := syscall.Kill(c.PID(), syscall.SIGSTOP); err != nil {
-		s.Fatal(err)
+	stuck := func() *warden.Container {
+		c := s.create(p, warden.Spec{})
+		s.start(c, mark)
+		s.lives(mark, 1)
+		if err := syscall.Kill(c.PID(), syscall.SIGSTOP); err != nil {
+			s.Fatal(err)
+		}
+		return c
+	}
+	c := stuck()
+	ctx, cancel := context.WithCancel(s.ctx())
+	time.AfterFunc(10*time.Millisecond, cancel)
+	if _, err := c.Run(ctx, shell("true"), warden.Streams{}); !errors.Is(err, context.Canceled) {
+		s.Errorf("Run: %v", err)
 	}
 	s.destroy(c)
 	s.noneLives(mark)
+
+	handle := stuck().Handle()
+	p.Close()
+	p = s.pool(warden.Config{})
+	c, err := p.Get(handle)
+	if err != nil {
+		s.Fatal(err)
+	}
+	if e := s.wait(c); e.Known {
+		s.Errorf("Exit: %+v", e)
+	}
+	s.noneLives(mark)
+}
+
+// testHeldUp: a program that the app keeps from starting holds up nobody but whoever
+// started it.
+func testHeldUp(s *suite) {
+	s.needsProc()
+	p := s.pool(warden.Config{})
+	c := s.create(p, warden.Spec{Mounts: helperMounts(p)})
+	s.run(c, "printf '#!/bin/sh\\n' > held; chmod 700 held")
+	s.startHelper(p, c, "lease", "held")
+	s.says(c, "taken")
+	ctx, cancel := context.WithCancel(s.ctx())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := c.Run(ctx, warden.Command{Args: []string{"./held"}, Env: []string{path}}, warden.Streams{})
+		ended <- err
+	}()
+	s.says(c, "asked for")
+	if _, e := s.run(c, "true"); e.Status != 0 {
+		s.Errorf("another program: %+v", e)
+	}
+	select {
+	case err := <-ended:
+		s.Errorf("the program was not held up: %v", err)
+	default:
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		s.Errorf("Run: %v", err)
+	}
 }
 
 func testAdoption(s *suite) {

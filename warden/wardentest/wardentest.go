@@ -54,6 +54,7 @@ func Run(t *testing.T, open Open) {
 		{"SupervisorKilled", testSupervisorKilled},
 		{"SupervisorTerminated", testSupervisorTerminated},
 		{"SupervisorStuck", testSupervisorStuck},
+		{"HeldUp", testHeldUp},
 		{"Adoption", testAdoption},
 		{"ExitUnwatched", testExitUnwatched},
 		{"CloseEndsUnstarted", testCloseEndsUnstarted},
