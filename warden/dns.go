@@ -2,6 +2,7 @@ package warden
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"log/slog"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
 )
 
 // Where the host says which servers know names. The second is what systemd-resolved
@@ -94,16 +97,9 @@ func hosts(r record) string {
 }
 
 // reachable tells if containers get to a server: they speak IPv4 only, and have no way to
-// addresses of the host itself or of its nearest surroundings.
+// addresses of the host itself or of its cloud.
 func reachable(a netip.Addr) bool {
-	if !a.Is4() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() {
-		return false
-	}
-	own, err := net.InterfaceAddrs()
-	return err == nil && !slices.ContainsFunc(own, func(o net.Addr) bool {
-		n, ok := o.(*net.IPNet)
-		return ok && n.IP.Equal(a.AsSlice())
-	})
+	return a.Is4() && a.IsGlobalUnicast() && !holds(metadata, a) && !holds(ownAddresses(), a)
 }
 
 // forwarder answers on the gateway's address what containers want to know, by asking
@@ -195,16 +191,38 @@ func (f *forwarder) serveUDP(ctx context.Context) {
 	}
 }
 
+// isQuestion tells if a message asks for a name, and for nothing else: servers may trust
+// their own machine, which the forwarder is on, with changes and with whole zones.
+func isQuestion(b []byte) bool {
+	const changes = 251 // IXFR
+	var p dnsmessage.Parser
+	h, err := p.Start(b)
+	if err != nil || h.Response || h.OpCode != 0 {
+		return false
+	}
+	q, err := p.Question()
+	_, more := p.Question()
+	return err == nil && more == dnsmessage.ErrSectionDone && q.Type != dnsmessage.TypeAXFR && q.Type != changes
+}
+
+// failure makes an answer of a question.
+func failure(question []byte, code dnsmessage.RCode) []byte {
+	question[2] |= 0x80             // it is an answer
+	question[3] = 0x80 | byte(code) // of a server that may be asked for anything
+	return question
+}
+
 // askServers asks the host's servers in turn. If none answers, the answer is SERVFAIL.
 func askServers(ctx context.Context, question []byte) []byte {
+	if !isQuestion(question) {
+		return failure(question, dnsmessage.RCodeRefused)
+	}
 	for _, server := range readResolver(resolvFile).servers {
 		if answer := askOne(ctx, server, question); answer != nil {
 			return answer
 		}
 	}
-	question[2] |= 0x80 // it is an answer
-	question[3] = 0x82  // of a server that may be asked for anything, and has failed
-	return question
+	return failure(question, dnsmessage.RCodeServerFailure)
 }
 
 func askOne(ctx context.Context, server netip.Addr, question []byte) []byte {
@@ -271,10 +289,28 @@ func stream(ctx context.Context, c net.Conn) {
 		s.SetDeadline(end)
 		c.SetDeadline(end)
 		go func() {
-			io.Copy(s, c)
+			passQuestions(s, c)
 			s.(*net.TCPConn).CloseWrite()
 		}()
 		io.Copy(c, s)
 		return
+	}
+}
+
+// passQuestions passes on what is asked, each behind its length, until it is something else.
+func passQuestions(to io.Writer, from io.Reader) {
+	b := make([]byte, 2, 512)
+	for {
+		if _, err := io.ReadFull(from, b[:2]); err != nil {
+			return
+		}
+		n := int(binary.BigEndian.Uint16(b[:2]))
+		b = slices.Grow(b[:2], n)[:2+n]
+		if _, err := io.ReadFull(from, b[2:]); err != nil || !isQuestion(b[2:]) {
+			return
+		}
+		if _, err := to.Write(b); err != nil {
+			return
+		}
 	}
 }

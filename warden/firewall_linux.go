@@ -20,7 +20,8 @@ const (
 	tablePrefix     = "cloudlet-"
 	forwardTable    = "cloudlet-forward" // there while forwarding is on because of us; of all pools
 	forwardFile     = "/proc/sys/net/ipv4/ip_forward"
-	mostConnections = 4096 // of a container, outward, at a time: the kernel follows 65,536 or more in all
+	mostConnections = 4096 // of a container at a time: the kernel follows 65,536 or more in all
+	mostQuestions   = 500  // of a container in a second, for names
 )
 
 // match is the beginning of a rule; a verdict is its end.
@@ -139,11 +140,19 @@ func (n *network) writeRules() error {
 	}
 	f.renew()
 	ours := from(n.id + "-")
-	n.prerouting(f, ours)
-	n.input(f, ours)
-	if err := n.forward(f, ours); err != nil {
+	tooMany, err := f.perSource("connections", &expr.Connlimit{Count: mostConnections, Flags: 1}) // 1 is "over"
+	if err != nil {
 		return err
 	}
+	tooOften, err := f.perSource("questions", &expr.Limit{
+		Type: expr.LimitTypePkts, Unit: expr.LimitTimeSecond, Rate: mostQuestions, Burst: 2 * mostQuestions, Over: true,
+	})
+	if err != nil {
+		return err
+	}
+	n.prerouting(f, ours)
+	n.input(f, ours, tooMany, tooOften)
+	n.forward(f, ours, tooMany)
 	postrouting := f.chain(nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
 	postrouting(source(n.prefix), notTo(allLinks), masquerade)
 	return f.conn.Flush()
@@ -156,12 +165,24 @@ func (n *network) prerouting(f *firewall, ours match) {
 	rule(ours, spoofed, drop)
 }
 
+// perSource matches what is more than a bound that each source has of its own.
+func (f *firewall) perSource(name string, bound expr.Any) (match, error) {
+	set := &nftables.Set{Table: f.table, Name: name, KeyType: nftables.TypeIPAddr, Dynamic: true, Size: 1 << (32 - rangeBits)}
+	err := f.conn.AddSet(set, nil)
+	return match{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4},
+		&expr.Dynset{SrcRegKey: 1, SetName: set.Name, SetID: set.ID, Operation: unix.NFT_DYNSET_OP_ADD, Exprs: match{bound}},
+	}, err
+}
+
 // input: nothing of the host's is for containers, but for names. Nor is the gateway's
-// address for others.
-func (n *network) input(f *firewall, ours match) {
+// address for others. Who asks too often gets no answer, before others get none.
+func (n *network) input(f *firewall, ours, tooMany, tooOften match) {
 	rule := f.chain(nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter)
 	gw := destination(netip.PrefixFrom(gateway(n.prefix), 32))
+	rule(from(n.id+"-o"), gw, protocol(expr.CmpOpEq, unix.IPPROTO_UDP), tooOften, drop)
 	rule(ours, established, accept)
+	rule(from(n.id+"-o"), gw, tooMany, drop)
 	for _, p := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
 		rule(from(n.id+"-o"), gw, protocol(expr.CmpOpEq, p), port(dnsPort), accept)
 	}
@@ -172,18 +193,8 @@ func (n *network) input(f *firewall, ours match) {
 
 // forward: out to anywhere but other containers and what is special to this host;
 // in only what belongs to a connection from inside.
-func (n *network) forward(f *firewall, ours match) error {
+func (n *network) forward(f *firewall, ours, tooMany match) {
 	rule := f.chain(nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter)
-	connections := &nftables.Set{Table: f.table, Name: "connections", KeyType: nftables.TypeIPAddr, Dynamic: true, Size: 1 << (32 - rangeBits)}
-	if err := f.conn.AddSet(connections, nil); err != nil {
-		return err
-	}
-	tooMany := match{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4},
-		&expr.Dynset{SrcRegKey: 1, SetName: connections.Name, SetID: connections.ID, Operation: unix.NFT_DYNSET_OP_ADD, Exprs: match{
-			&expr.Connlimit{Count: mostConnections, Flags: 1}, // 1 is "over"
-		}},
-	}
 	refuseAll := func(m ...match) {
 		rule(append(m, resetTCP)...)
 		rule(append(m, refuse)...)
@@ -195,10 +206,13 @@ func (n *network) forward(f *firewall, ours match) error {
 	rule(ours, established, accept)
 	rule(ours, invalid, drop)
 	refuseAll(from(n.id + "-c"))
-	refuseAll(ours, destination(linkLocal))
+	for _, p := range metadata {
+		if p.Addr().Is4() {
+			refuseAll(ours, destination(p))
+		}
+	}
 	refuseAll(ours, destination(n.prefix))
 	rule(ours, tooMany, refuse)
-	return nil
 }
 
 func removeRules(id string) error {

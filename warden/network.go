@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"cloudlet/warden/supervisor"
@@ -20,7 +21,17 @@ const relayHost = "127.0.0.1"
 // as there are ports for them.
 const rangeBits = 20
 
-var linkLocal = netip.MustParsePrefix("169.254.0.0/16") // a cloud's metadata are there
+// metadata are where clouds tell the secrets of their machines: most in their nearest
+// surroundings, Alibaba, Azure and Amazon also elsewhere.
+var metadata = []netip.Prefix{
+	netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("100.100.100.200/32"),
+	netip.MustParsePrefix("168.63.129.16/32"), netip.MustParsePrefix("fd00:ec2::254/128"),
+}
+
+// holds says if an address is in one of the ranges.
+func holds(ranges []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(a) })
+}
 
 // mostLinks bounds the links of a container.
 const mostLinks = 16

@@ -85,10 +85,10 @@ func complaint(out []byte) string {
 	return ""
 }
 
-// unreachable are steps that keep a container from the host's addresses, as far as they
-// are not its own as well, and from its nearest surroundings, where clouds tell secrets.
+// unreachable are steps that keep a container from the addresses that the host has now, as
+// far as they are not its own as well, and from where clouds tell secrets.
 func unreachable() (steps []supervisor.Step) {
-	for _, p := range append(ownAddresses(), linkLocal) {
+	for _, p := range append(ownAddresses(), metadata...) {
 		if p = p.Masked(); p.Addr().Is4() && !p.Addr().IsLoopback() {
 			mask := net.CIDRMask(p.Bits(), 32)
 			steps = append(steps, supervisor.Step{Op: supervisor.OpUnreachable, Target: p.String(), Data: string(p.Addr().AsSlice()) + string(mask)})

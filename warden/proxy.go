@@ -173,7 +173,7 @@ func (c idleConn) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// errInside says that an address is this machine's.
+// errInside says that an address is this machine's, or a secret of its cloud's.
 var errInside = errors.New("the proxy leads out of this machine only")
 
 func unconnected(w http.ResponseWriter, err error) {
@@ -192,15 +192,11 @@ func outside(_, address string, _ syscall.RawConn) error {
 		return err
 	}
 	a := to.Addr().Unmap().WithZone("")
-	own := func(p netip.Prefix) bool { return p.Contains(a) }
-	if !a.IsGlobalUnicast() || slices.Contains(metadata, a) || slices.ContainsFunc(ownAddresses(), own) {
+	if !a.IsGlobalUnicast() || holds(metadata, a) || holds(ownAddresses(), a) {
 		return fmt.Errorf("%s: %w", a, errInside)
 	}
 	return nil
 }
-
-// metadata are addresses at which clouds tell secrets of their machines, beside the link-local ones.
-var metadata = []netip.Addr{netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("100.100.100.200")}
 
 // ProxyEnv are the variables by which programs in the container find the way outward; none
 // where they need none. What own sets already, in capitals or not, is left out.

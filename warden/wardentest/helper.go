@@ -38,6 +38,7 @@ var helpers = map[string]func(args []string){
 	"names": helpNames,
 	"send":  helpSend,
 	"flood": helpFlood,
+	"ask":   helpAsk,
 	"deep":  helpDeep,
 
 	"connect":     helpConnect,
@@ -162,6 +163,25 @@ func helpFlood(args []string) {
 		}
 	}
 	fmt.Println("sent")
+}
+
+// helpAsk sends something to the port for names as often as it is told, from one port or
+// from one for each.
+func helpAsk(args []string) {
+	many, _ := strconv.Atoi(args[1])
+	var c net.Conn
+	for i := range many {
+		if i == 0 || args[2] == "each" {
+			var err error
+			if c, err = net.Dial("udp4", net.JoinHostPort(args[0], "53")); err != nil {
+				fmt.Println(err)
+				return
+			}
+			defer c.Close()
+		}
+		c.Write([]byte("what is the name of the rose"))
+	}
+	fmt.Println("asked")
 }
 
 // helpDeep nests folders, each in the one before.

@@ -29,15 +29,17 @@ import (
 // The surroundings of the tests of the network: the host is a fresh network namespace,
 // and "the internet" another one behind it.
 //
-//	containers ── host 192.0.2.1 ── 192.0.2.2 internet 203.0.113.80, .53, 169.254.169.254
+//	containers ── host 192.0.2.1 ── 192.0.2.2 internet 203.0.113.80, .53, and metaAddrs
 const (
 	hostAddr  = "192.0.2.1"
 	peerAddr  = "192.0.2.2"
 	webAddr   = "203.0.113.80"
 	dnsAddr   = "203.0.113.53"
-	metaAddr  = "169.254.169.254"
 	wideRange = "0.0.0.0/0"
 )
+
+// metaAddrs are where clouds tell secrets.
+var metaAddrs = []string{"169.254.169.254", "100.100.100.200", "168.63.129.16"}
 
 // InternetEnv is set for the process that a test of the network runs in.
 const InternetEnv = "WARDENTEST_INTERNET"
@@ -92,7 +94,7 @@ func newInternet(s *suite) *internet {
 	n.far, err = netlink.NewHandleAt(n.ns, unix.NETLINK_ROUTE)
 	s.must(err)
 	n.wire("wan", n.ns, n.far, hostAddr, peerAddr)
-	for _, a := range []string{webAddr, dnsAddr, metaAddr} {
+	for _, a := range append([]string{webAddr, dnsAddr}, metaAddrs...) {
 		n.address(n.far, "lo", a+"/32")
 	}
 	n.up(n.host, "lo")

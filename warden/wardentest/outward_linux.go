@@ -1,6 +1,7 @@
 package wardentest
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -10,12 +11,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sys/unix"
 
 	"cloudlet/warden"
@@ -40,6 +43,8 @@ func RunNetwork(t *testing.T, open Open) {
 		{"Spoofed", testSpoofed},
 		{"Foreign", testForeign},
 		{"Exhaustion", testExhaustion},
+		{"Questions", testQuestions},
+		{"QuestionBomb", testQuestionBomb},
 		{"Bandwidth", testBandwidth},
 		{"AdoptedNetwork", testAdoptedNetwork},
 		{"LeftOverLinks", testLeftOverLinks},
@@ -119,7 +124,9 @@ func testOutward(n *internet) {
 	p := n.networkPool(warden.Config{})
 	c := n.container(p, warden.Spec{})
 	n.expect("the internet sees the host", n.helps(p, c, "get", webAddr+":80"), hostAddr)
-	n.expect("metadata", n.helps(p, c, "get", metaAddr+":80"), "no")
+	for _, addr := range metaAddrs {
+		n.expect("metadata", n.helps(p, c, "get", addr+":80"), "no")
+	}
 	n.helps(p, c, "send", "outward", webAddr+":9")
 	if l := n.noted("outward"); !slices.Contains(l, hostAddr+" outward") {
 		n.Errorf("datagrams: %q", l)
@@ -356,6 +363,103 @@ func testExhaustion(n *internet) {
 	n.expect("before", n.helps(p, bomb, "get", webAddr+":80"), hostAddr)
 	n.helps(p, bomb, "flood", webAddr, "64000")
 	n.expect("bomb", n.helps(p, bomb, "get", webAddr+":80"), "no")
+	n.expect("neighbour", n.helps(p, c, "get", webAddr+":80"), hostAddr)
+}
+
+// testQuestions: the forwarder asks for names in a container's stead, and does nothing else
+// that a server does for its own machine.
+func testQuestions(n *internet) {
+	n.resolver("/etc/resolv.conf", "nameserver 127.0.0.1")
+	n.serveNames(netns.None(), "127.0.0.1", netip.MustParseAddr(dnsAddr))
+	p := n.networkPool(warden.Config{})
+	c := n.container(p, warden.Spec{Port: true})
+	at := net.JoinHostPort(n.gateway(c).String(), "53")
+	question := func(operation dnsmessage.OpCode, kind dnsmessage.Type) []byte {
+		m := dnsmessage.Message{Header: dnsmessage.Header{ID: 7, OpCode: operation}, Questions: []dnsmessage.Question{
+			{Name: dnsmessage.MustNewName("web.example."), Type: kind, Class: dnsmessage.ClassINET},
+		}}
+		b, err := m.Pack()
+		n.must(err)
+		return b
+	}
+	ask := func(network string, question []byte) (answer dnsmessage.Message, err error) {
+		n.inside(n.namespace(c), func() error {
+			conn, err := net.Dial(network, at)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(patience))
+			if network == "tcp" {
+				question = append(binary.BigEndian.AppendUint16(nil, uint16(len(question))), question...)
+			}
+			conn.Write(question)
+			b := make([]byte, 1500)
+			k, _ := conn.Read(b)
+			if network == "tcp" {
+				b, k = b[2:], max(k-2, 0)
+			}
+			if k > 0 {
+				return answer.Unpack(b[:k])
+			}
+			answer.RCode = dnsmessage.RCodeRefused // without words
+			return nil
+		})
+		return answer, err
+	}
+	for name, test := range map[string]struct {
+		operation dnsmessage.OpCode
+		kind      dnsmessage.Type
+		want      dnsmessage.RCode
+	}{
+		"a name":                 {0, dnsmessage.TypeA, dnsmessage.RCodeSuccess},
+		"a change":               {5, dnsmessage.TypeSOA, dnsmessage.RCodeRefused},
+		"all names":              {0, dnsmessage.TypeAXFR, dnsmessage.RCodeRefused},
+		"all names that changed": {0, 251, dnsmessage.RCodeRefused},
+	} {
+		for _, network := range []string{"udp", "tcp"} {
+			if answer, err := ask(network, question(test.operation, test.kind)); err != nil || answer.RCode != test.want {
+				n.Errorf("%s by %s: %v, %v", name, network, answer.RCode, err)
+			}
+		}
+	}
+}
+
+// testQuestionBomb: who asks for more names than anybody needs is not heard, before others
+// are not; nor does it fill what the kernel follows of connections.
+func testQuestionBomb(n *internet) {
+	// Where somebody has the port already, he answers.
+	server, err := net.ListenPacket("udp4", "0.0.0.0:53")
+	n.must(err)
+	defer server.Close()
+	n.must(server.(*net.UDPConn).SetReadBuffer(64 << 20))
+	var came atomic.Int64
+	go func() {
+		b := make([]byte, 1500)
+		for {
+			k, who, err := server.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			came.Add(1)
+			server.WriteTo(b[:k], who)
+		}
+	}()
+	p := n.networkPool(warden.Config{})
+	bomb, c := n.container(p, warden.Spec{Port: true, Limits: warden.Limits{Files: times(60000, 60000)}}), n.container(p, warden.Spec{})
+	began := time.Now()
+	const many = 20000
+	n.expect("one conversation", n.helps(p, bomb, "ask", n.gateway(bomb).String(), fmt.Sprint(many), "one"), "asked")
+	if most := 1000 + 500*int64(time.Since(began).Seconds()+1); came.Load() == 0 || came.Load() > most {
+		n.Errorf("%d of %d questions came, at most %d were to", came.Load(), many, most)
+	}
+	n.eventually(func() error {
+		n.expect("conversations", n.helps(p, bomb, "ask", n.gateway(bomb).String(), "1000", "each"), "asked")
+		if l := n.helps(p, bomb, "get", webAddr+":80"); l[0] != "no" {
+			return errors.New("it still connects")
+		}
+		return nil
+	})
 	n.expect("neighbour", n.helps(p, c, "get", webAddr+":80"), hostAddr)
 }
 

@@ -195,8 +195,8 @@ func testProxyRefuses(s *suite) {
 		s.expect(host, s.helps(p, c, "connect", host+":"+port), "403")
 		s.expect(host, s.helps(p, c, "fetch", "http://"+host+":"+port+"/"), "403")
 	}
-	for _, addr := range []string{metaAddr + ":80", "224.0.0.1:80", "255.255.255.255:80", "[fe80::1%25lo]:80", "100.100.100.200:80"} {
-		s.expect(addr, s.helps(p, c, "connect", addr), "403")
+	for _, host := range append([]string{"224.0.0.1", "255.255.255.255", "[fe80::1%25lo]", "[fd00:ec2::254]"}, metaAddrs...) {
+		s.expect(host, s.helps(p, c, "connect", host+":80"), "403")
 	}
 	closed := s.inside(p, warden.Spec{Network: warden.NetworkClosed})
 	if env := closed.ProxyEnv(nil); env != nil {
@@ -259,7 +259,8 @@ func testPastaRefuses(s *suite) {
 	c := s.inside(p, warden.Spec{})
 	for _, addr := range []string{
 		"127.0.0.1:" + port, hostAddr + ":" + port, otherAddr + ":" + port, "0.0.0.0:" + port, "[::1]:" + port,
-		address(other), fmt.Sprintf("%s:%d", hostAddr, other.Port()), metaAddr + ":80", loopDNS + ":53",
+		address(other), fmt.Sprintf("%s:%d", hostAddr, other.Port()), loopDNS + ":53",
+		metaAddrs[0] + ":80", metaAddrs[1] + ":80", metaAddrs[2] + ":80",
 	} {
 		s.expect(addr, s.helps(p, c, "get", addr), "no")
 	}
