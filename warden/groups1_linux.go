@@ -163,8 +163,9 @@ func resources1(l Limits) *specs.LinuxResources {
 	if q := quotaOf(l.CPUQuota); q != nil {
 		quota = *q
 	}
+	none := uint64(0) // swap would be a way around the limit of memory
 	return &specs.LinuxResources{
-		Memory: &specs.LinuxMemory{Limit: &memory},
+		Memory: &specs.LinuxMemory{Limit: &memory, Swappiness: &none},
 		CPU:    &specs.LinuxCPU{Shares: &shares, Quota: &quota},
 		Pids:   &specs.LinuxPids{Limit: &pids},
 	}

@@ -22,7 +22,7 @@ var systemFolders = []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"}
 
 // settings are what programs of the host's /usr want to find below /etc.
 var settings = []string{
-	"ssl", "ca-certificates", "ca-certificates.conf", "pki", "crypto-policies", // trust
+	"ssl/cert*", "ssl/ca-bundle.pem", "ssl/*.cnf", "ca-certificates", "ca-certificates.conf", "pki", "crypto-policies", // trust, but no keys
 	"alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", // programs and libraries
 	"localtime", "timezone", "mime.types", "protocols", "services", "terminfo", "fonts",
 	"java-*", "maven", "php*", "erlang", "perl", "python*", "node*", "ImageMagick-*",
@@ -129,7 +129,7 @@ func steps(r record, dir string, g group) []supervisor.Step {
 // masked and fixed are parts of /proc that tell of the machine, or steer it. The kernel
 // refuses most of them to an ordinary user; this holds where it does not.
 var (
-	masked = []string{"acpi", "asound", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list", "timer_stats", "kallsyms", "kmsg", "kpagecount", "kpageflags", "kpagecgroup", "config.gz", "sysrq-trigger"}
+	masked = []string{"acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list", "timer_stats", "kallsyms", "kmsg", "kpagecount", "kpageflags", "kpagecgroup", "config.gz", "sysrq-trigger"}
 	fixed  = []string{"bus", "fs", "irq", "sys"}
 )
 
@@ -226,7 +226,8 @@ func (f *rootfs) dev() {
 		f.bind("/dev/"+name, "/dev/"+name, device)
 	}
 	f.folder("/dev/pts", 0o755)
-	f.mount("devpts", "/dev/pts", device, "newinstance,ptmxmode=0666,mode=0620")
+	// The kernel has some 3,000 terminals for all containers.
+	f.mount("devpts", "/dev/pts", device, "newinstance,ptmxmode=0666,mode=0620,max=64")
 	f.link("pts/ptmx", "/dev/ptmx")
 	f.folder("/dev/shm", 0o1777)
 	f.mount("tmpfs", "/dev/shm", harmless|syscall.MS_NOEXEC, "size=64m,mode=1777")

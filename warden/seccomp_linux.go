@@ -32,7 +32,7 @@ func filter() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := bpf.Assemble(slices.Concat(unknownCalls(info), typing(), program))
+	raw, err := bpf.Assemble(slices.Concat(unknownCalls(info), typing(), overhearing(), program))
 	if err != nil {
 		return nil, err
 	}
@@ -45,10 +45,13 @@ func filter() ([]byte, error) {
 	return b, nil
 }
 
-// Offsets in struct seccomp_data. Of an argument it is the lower half that ioctl looks at.
+// Offsets in struct seccomp_data. Of an argument it is the lower half that ioctl and socket
+// look at.
 const (
 	callNumber = 0
+	firstArg   = 16
 	secondArg  = 24
+	thirdArg   = 32
 )
 
 // typing denies to type on a terminal what whoever sits there has not typed.
@@ -60,6 +63,20 @@ func typing() []bpf.Instruction {
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.TIOCSTI, SkipTrue: 1},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.TIOCLINUX, SkipFalse: 1},
 		bpf.RetConstant{Val: uint32(seccomp.ActionErrno) | uint32(syscall.EPERM)},
+	}
+}
+
+// overhearing denies to listen to what the kernel tells of the host's devices, such as the
+// disks of other containers: it tells all networks that are not an ordinary user's.
+func overhearing() []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.LoadAbsolute{Off: callNumber, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SYS_SOCKET, SkipFalse: 5},
+		bpf.LoadAbsolute{Off: firstArg, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.AF_NETLINK, SkipFalse: 3},
+		bpf.LoadAbsolute{Off: thirdArg, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.NETLINK_KOBJECT_UEVENT, SkipFalse: 1},
+		bpf.RetConstant{Val: uint32(seccomp.ActionErrno) | uint32(syscall.EPROTONOSUPPORT)},
 	}
 }
 

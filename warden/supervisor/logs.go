@@ -142,7 +142,10 @@ func openLog(dir folder, name string, owner int) int {
 		return -1
 	}
 	var st syscall.Stat_t
-	if syscall.Fstat(fd, &st) != nil || st.Mode&syscall.S_IFMT != syscall.S_IFREG || st.Nlink != 1 {
+	err = syscall.Fstat(fd, &st)
+	// What is somebody else's and not new was moved here, to be given away.
+	foreign := owner >= 0 && int(st.Uid) != owner && st.Size > 0
+	if err != nil || st.Mode&syscall.S_IFMT != syscall.S_IFREG || st.Nlink != 1 || foreign {
 		syscall.Close(fd)
 		return -1
 	}

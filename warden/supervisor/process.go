@@ -26,6 +26,7 @@ const (
 	errStarted = "the main process was started before"
 	errNoMain  = "there is no main process"
 	errEnding  = "the container is ending"
+	errFull    = "the container has as many processes and threads as it may have; end one of them first"
 )
 
 // start starts the main process with its output in the log files.

@@ -108,6 +108,9 @@ func (l *loop) spawn(cmd Command, files [3]int, terminal bool) (*process, error)
 	syscall.Close(pipe[1])
 	if errno != 0 {
 		syscall.Close(pipe[0])
+		if errno == syscall.EAGAIN {
+			return nil, Fault{Text: errFull}
+		}
 		return nil, wrap("fork", errno)
 	}
 	p := &process{l: l, pid: pid, name: cmd.Args[0], pipe: pipe[0]}
@@ -298,6 +301,9 @@ func forkExec(img *image) (int, syscall.Errno) {
 		if _, _, errno = syscall.RawSyscall(syscall.SYS_SETRESUID, uintptr(img.owner), uintptr(img.owner), uintptr(img.owner)); errno != 0 {
 			goto failed
 		}
+		// Again, as a change of user may undo it (fs.suid_dumpable): what the supervisor has
+		// open is there until exec.
+		syscall.RawSyscall6(syscall.SYS_PRCTL, prSetDumpable, 0, 0, 0, 0, 0)
 	}
 	if img.owner >= 0 {
 		if _, _, errno = syscall.RawSyscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&img.noCaps)), uintptr(unsafe.Pointer(&img.noCaps.none)), 0); errno != 0 {

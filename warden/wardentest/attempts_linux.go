@@ -125,6 +125,10 @@ var attempts = []attempt{
 	{"a ring of requests", filtered, false, true, ring},
 	{"handle page faults", filtered, false, false, func(world) error { return call(unix.SYS_USERFAULTFD, 0) }},
 	{"watch all files", filtered, true, false, func(world) error { return fd(unix.FanotifyInit(0, 0)) }},
+	{"hear of the machine's devices", "EPROTONOSUPPORT", true, true, func(world) error {
+		return fd(unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_KOBJECT_UEVENT))
+	}},
+	{"take all terminals", "ENOSPC", false, true, takeTerminals},
 	{"boot another kernel", filtered, true, false, func(world) error { return unix.KexecFileLoad(-1, -1, "", 0) }},
 	{"boot another kernel, the older way", filtered, true, false, func(world) error { return call(unix.SYS_KEXEC_LOAD, 0, 0, 0, 0) }},
 	{"load a module", filtered, true, false, func(world) error { return unix.InitModule([]byte("wardentest"), "") }},
@@ -233,6 +237,18 @@ func write(path, text string) error {
 	}
 	_, err = f.WriteString(text)
 	return err
+}
+
+// takeTerminals takes more than a container needs.
+func takeTerminals(world) error {
+	for range 200 {
+		f, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+	}
+	return nil
 }
 
 func dots(w world) error { return read(strings.Repeat("../", 100) + w.Secret) }

@@ -96,13 +96,6 @@ func (s *suite) victim(p *warden.Pool) (*warden.Container, world) {
 	return c, w
 }
 
-// mainProcess gives the only child of a supervisor.
-func mainProcess(supervisor int) (pid int) {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", supervisor))
-	fmt.Sscan(string(b), &pid)
-	return pid
-}
-
 // helpVictim holds a secret in its memory, its environment and a file.
 func helpVictim(args []string) {
 	held := []byte(os.Getenv("SECRET"))

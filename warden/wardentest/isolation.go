@@ -37,10 +37,11 @@ func testIsolation(s *suite) {
 	}
 	for name, test := range map[string]struct{ script, want string }{
 		"host files":           {"ls -d " + s.dir + " " + secret + " /boot /mnt /etc/shadow 2>/dev/null | wc -l", "0"},
+		"keys of servers":      {"ls -d /etc/ssl/private 2>/dev/null | wc -l; ls /etc/ssl/certs | grep -c . >/dev/null && echo certificates", "0\ncertificates"},
 		"root's home":          {"ls /root 2>/dev/null | wc -l", "0"},
 		"only its own in sys":  {"ls /sys /sys/fs 2>/dev/null | grep -v -e '^$' -e : -e '^fs$' -e '^cgroup$' | wc -l; find /sys -writable | wc -l", "0\n0"},
 		"own group is the top": {"grep '^0::' /proc/self/cgroup | grep -v '^0::/$' | wc -l", "0"},
-		"masked":               {"cat /proc/kcore /proc/keys /proc/timer_list /proc/kallsyms 2>/dev/null | wc -c", "0"},
+		"masked":               {"cat /proc/kcore /proc/interrupts /proc/keys /proc/timer_list /proc/kallsyms 2>/dev/null | wc -c", "0"},
 		"filtered":             {"grep Seccomp: /proc/self/status | grep -o '[0-9]$'", "2"},
 		"host name":            {"hostname", "c"},
 		"user":                 {"id -un", "vcap"},

@@ -103,6 +103,7 @@ func testMemoryLimit(s *suite) {
 	s.start(neighbour, "echo up; sleep 1000")
 	s.startHelper(p, below, "memory", fmt.Sprint(limit/100*95), fmt.Sprint(limit/10))
 	s.says(below, "holding 1")
+	s.swapless(p, below)
 	if u, err := below.Usage(); err != nil || u.Memory < limit/100*95 || u.Memory > limit {
 		s.Errorf("usage is %+v, %v", u, err)
 	}
@@ -117,6 +118,30 @@ func testMemoryLimit(s *suite) {
 	if out, e := s.run(neighbour, "echo fine"); out != "fine\n" || e.Status != 0 {
 		s.Errorf("the neighbour: %q, %+v", out, e)
 	}
+}
+
+// swapless: what a container holds cannot leave its limit by way of swap.
+func (s *suite) swapless(p *warden.Pool, c *warden.Container) {
+	s.Helper()
+	setting := map[string]struct{ group, file string }{
+		"cgroup v2": {"0::", "memory.swap.max"}, "cgroup v1": {":memory:", "memory.swappiness"},
+	}[p.Isolation().Limits]
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", mainProcess(c.PID())))
+	for line := range strings.Lines(string(b)) {
+		_, path, ok := strings.Cut(strings.TrimSpace(line), setting.group)
+		if !ok {
+			continue
+		}
+		for _, mount := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/memory"} {
+			if b, err := os.ReadFile(filepath.Join(mount, path, setting.file)); err == nil {
+				if strings.TrimSpace(string(b)) != "0" {
+					s.Errorf("%s is %s", setting.file, b)
+				}
+				return
+			}
+		}
+	}
+	s.Errorf("%s is nowhere", setting.file)
 }
 
 // starved waits for the end of a container for want of memory.

@@ -335,6 +335,13 @@ func testNothingIsLeft(s *suite) {
 	}
 }
 
+// mainProcess gives the only child of a supervisor.
+func mainProcess(supervisor int) (pid int) {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", supervisor))
+	fmt.Sscan(string(b), &pid)
+	return pid
+}
+
 func testSupervisorKilled(s *suite) {
 	s.needsProc()
 	p := s.pool(warden.Config{})
@@ -412,6 +419,13 @@ func testHeldUp(s *suite) {
 	s.needsProc()
 	p := s.pool(warden.Config{})
 	c := s.create(p, warden.Spec{Mounts: helperMounts(p)})
+	if os.Getenv("CLOUDLET_TEST_VM") != "" && os.Geteuid() == 0 {
+		// Some set this to find out why setuid programs crash.
+		if err := os.WriteFile("/proc/sys/fs/suid_dumpable", []byte("1"), 0); err != nil {
+			s.Fatal(err)
+		}
+		defer os.WriteFile("/proc/sys/fs/suid_dumpable", []byte("0"), 0)
+	}
 	s.run(c, "printf '#!/bin/sh\\n' > held; chmod 700 held")
 	s.startHelper(p, c, "lease", "held")
 	s.says(c, "taken")
@@ -424,6 +438,13 @@ func testHeldUp(s *suite) {
 	s.says(c, "asked for")
 	if _, e := s.run(c, "true"); e.Status != 0 {
 		s.Errorf("another program: %+v", e)
+	}
+	if p.Isolation().Level != warden.Process {
+		// Nor is there anything of the supervisor's to be found in what is to become the program.
+		const look = "for p in /proc/[0-9]*; do [ $p != /proc/1 ] && grep -q ^cloudlet-supervisor $p/cmdline && { ls $p/fd; cat $p/environ; echo seen; }; done 2>/dev/null; true"
+		if out, _ := s.run(c, look); out != "seen\n" {
+			s.Errorf("before it begins: %q", out)
+		}
 	}
 	select {
 	case err := <-ended:
