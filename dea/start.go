@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"cloudlet/bus"
@@ -122,6 +123,9 @@ func useRuntime(home, executable string) error {
 		return err
 	}
 	text := strings.ReplaceAll(string(script), "%VCAP_LOCAL_RUNTIME%", executable)
+	// Who is forked meanwhile would have it open for writing, and nobody could run it.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	return root.WriteFile("startup", []byte(text), 0o500)
 }
 

@@ -166,10 +166,11 @@ func goneIfEnded(err error) error {
 
 // ask sends a frame, with descriptors where there are any, and waits for the answer.
 func ask(conn *net.UnixConn, kind supervisor.Kind, body []byte, files ...*os.File) (supervisor.Number, error) {
-	if err := send(conn, kind, body, files...); err != nil {
-		return 0, goneIfEnded(err)
+	failed := send(conn, kind, body, files...)
+	_, n, err := receive(conn) // also of who has hung up: it may have said why
+	if failed != nil && !errors.As(err, new(supervisor.Fault)) {
+		return 0, goneIfEnded(failed)
 	}
-	_, n, err := receive(conn)
 	return n, err
 }
 

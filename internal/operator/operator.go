@@ -3,7 +3,7 @@
 //
 // Protocol: HTTP over the unix socket control.sock in the data folder. The socket is
 // 0600 and the peer's user id is compared with ours, so whoever may read the data
-// folder anyway is who may ask.
+// folder anyway is who may ask, but for the processes of containers (supervisor.FromContainer).
 // State: none; the server answers from what Handlers hand it.
 // Source: the admin sockets of Docker and tailscaled.
 package operator

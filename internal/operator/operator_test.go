@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -117,6 +118,30 @@ except OSError: answer = b""
 sys.exit(1 if answer else 0)`
 	if out, err := exec.Command("/usr/bin/python3", "-c", script, filepath.Join(data, "control.sock")).CombinedOutput(); err != nil {
 		t.Errorf("a stranger got an answer: %v %s", err, out)
+	}
+}
+
+// filteredEnv names the data folder that this test binary asks about as an application would.
+const filteredEnv = "OPERATOR_TEST_FILTERED"
+
+// A process of a container may be of our own user, and is refused all the same.
+func TestContainersAreRefused(t *testing.T) {
+	if data := os.Getenv(filteredEnv); data != "" {
+		filterCalls(t)
+		if s, err := operator.Dial(data).Status(t.Context()); err == nil || !strings.Contains(err.Error(), "filter of system calls") {
+			t.Errorf("%+v %v", s, err)
+		}
+		return
+	}
+	if runtime.GOOS != "linux" {
+		t.Skip("there are no such filters here")
+	}
+	data := t.TempDir()
+	serve(t, data, operator.Handlers{Status: func() operator.Status { return operator.Status{API: "x"} }})
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestContainersAreRefused$", "-test.v")
+	cmd.Env = append(os.Environ(), filteredEnv+"="+data)
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
+		t.Errorf("%v %s", err, out)
 	}
 }
 

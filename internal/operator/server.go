@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"cloudlet/warden/supervisor"
 )
 
 // Handlers are what the cloud can do for its operator.
@@ -46,7 +48,8 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("operator channel: %w", err)
 	}
 	srv := &http.Server{
-		Handler:           s.routes(),
+		Handler:           fromOutside(s.routes()),
+		ConnContext:       notePeer,
 		ReadHeaderTimeout: 5 * time.Second,
 		MaxHeaderBytes:    16 << 10,
 	}
@@ -99,6 +102,32 @@ func (s *Server) routes() http.Handler {
 		s.h.Down()
 	})
 	return mux
+}
+
+// inside marks the requests of containers' processes. They may be of our own user.
+type inside struct{}
+
+func notePeer(ctx context.Context, c net.Conn) context.Context {
+	raw, err := c.(*net.UnixConn).SyscallConn()
+	if err == nil {
+		raw.Control(func(fd uintptr) { //nolint:errcheck // reading tells
+			if supervisor.FromContainer(int(fd)) {
+				ctx = context.WithValue(ctx, inside{}, true)
+			}
+		})
+	}
+	return ctx
+}
+
+// fromOutside refuses requests of containers' processes.
+func fromOutside(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Context().Value(inside{}) != nil {
+			http.Error(w, "This process has a filter of system calls, as applications have, which may not ask. Ask from a plain terminal.", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func answer(w http.ResponseWriter, v any, err error) {

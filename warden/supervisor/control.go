@@ -5,7 +5,8 @@ package supervisor
 import "syscall"
 
 // listener is the control socket. Who may connect is a matter of the folder it
-// lies in, which only Cloudlet's user can enter.
+// lies in, which only Cloudlet's user can enter. No process of a container may, whose user
+// that can be.
 type listener struct {
 	l  *loop
 	fd int
@@ -14,6 +15,11 @@ type listener struct {
 func (s listener) ready(event) {
 	fd, err := accept(s.fd)
 	if err != nil {
+		return
+	}
+	if FromContainer(fd) {
+		answer(fd, KindError, Fault{Text: errInside}.encode())
+		syscall.Close(fd)
 		return
 	}
 	s.l.connect(fd)

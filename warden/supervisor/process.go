@@ -26,6 +26,7 @@ const (
 	errStarted = "the main process was started before"
 	errNoMain  = "there is no main process"
 	errEnding  = "the container is ending"
+	errInside  = "refused to a process with a filter of system calls, as those of containers are"
 	errFull    = "the container has as many processes and threads as it may have; end one of them first"
 )
 

@@ -41,6 +41,8 @@ var helpers = map[string]func(args []string){
 	"ask":   helpAsk,
 	"deep":  helpDeep,
 
+	"control": helpControl,
+
 	"connect":     helpConnect,
 	"connectMany": helpConnectMany,
 	"fetch":       helpFetch,
@@ -227,6 +229,9 @@ func copyFile(from, to string) error {
 		return err
 	}
 	defer in.Close()
+	// Who is forked meanwhile would have it open for writing, and nobody could run it.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE, 0o755)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"cloudlet/warden"
+	"cloudlet/warden/supervisor"
 )
 
 // testIsolation holds for the levels that have namespaces.
@@ -96,6 +97,43 @@ func (s *suite) network(p *warden.Pool, c, other *warden.Container) {
 	if host.Port() == 0 {
 		s.Error("no port in the host's network")
 	}
+}
+
+// testControlSockets: no process of a container asks a supervisor for anything, neither its
+// own nor another's, also where it is the same user as Cloudlet.
+func testControlSockets(s *suite) {
+	p := s.pool(warden.Config{})
+	if iso := p.Isolation(); !iso.OwnFiles {
+		s.Skip(iso.Reasons)
+	}
+	s.create(p, warden.Spec{Handle: "other"})
+	c := s.create(p, warden.Spec{Handle: "c", Mounts: helperMounts(p)})
+	for _, handle := range []string{"other", "c"} {
+		out, _ := s.runCommand(c, helper(s, p, c, "control", filepath.Join(s.dir, handle, "ctl")))
+		if out != "no\n" {
+			s.Errorf("%s: %q", handle, out)
+		}
+	}
+	if out, e := s.run(c, "echo goes on"); e.Status != 0 {
+		s.Errorf("%q, %+v", out, e)
+	}
+}
+
+// helpControl asks a supervisor which main process it has.
+func helpControl(args []string) {
+	conn, err := net.Dial("unix", args[0])
+	if err != nil {
+		fmt.Println("no")
+		return
+	}
+	conn.Write(supervisor.AppendFrame(nil, supervisor.KindWatch, nil))
+	b := make([]byte, 1000)
+	n, _ := conn.Read(b)
+	if kind, _, _, err := supervisor.Parse(b[:n]); err != nil || kind == supervisor.KindError {
+		fmt.Println("no")
+		return
+	}
+	fmt.Println("answered")
 }
 
 // testOwnFiles: what a container sees of files are the system's, its own, and what it was

@@ -82,6 +82,7 @@ func Run(t *testing.T, open Open) {
 		{"Quota", testQuota},
 		{"Isolation", testIsolation},
 		{"OwnFiles", testOwnFiles},
+		{"ControlSockets", testControlSockets},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.run(&suite{T: t, open: open, dir: folder(t)})
