@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -193,14 +194,19 @@ func serveFile(w http.ResponseWriter, r *http.Request, home, name string) {
 	}
 }
 
+// listMost bounds the entries of a listing: an app may have as many as its disk holds.
+const listMost = 10_000
+
 // list writes a folder as v1 did, for clients that split at blanks. At an instance's top
 // only what concerns its owner is shown.
 func list(w http.ResponseWriter, dir *os.File, top bool) {
-	entries, err := dir.ReadDir(-1)
-	if err != nil {
+	entries, err := dir.ReadDir(listMost + 1)
+	if err != nil && !errors.Is(err, io.EOF) {
 		notFound(w)
 		return
 	}
+	more := len(entries) > listMost
+	entries = entries[:min(len(entries), listMost)]
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	lines := []string{}
 	for _, e := range entries {
@@ -216,6 +222,9 @@ func list(w http.ResponseWriter, dir *os.File, top bool) {
 			name, size = name+"/", "-"
 		}
 		lines = append(lines, fmt.Sprintf("%-35s %10s", name, size))
+	}
+	if more {
+		lines = append(lines, "and more, which are not listed")
 	}
 	answer(w, http.StatusOK, strings.Join(lines, "\n"))
 }

@@ -131,6 +131,9 @@ func (c *Container) watch() {
 	io.Copy(io.Discard, c.conn)
 	select {
 	case <-c.released:
+		if c.State() == Made {
+			collect(c.rec.PID) // it ends by itself
+		}
 		return
 	default:
 	}

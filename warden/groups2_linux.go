@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -172,7 +173,7 @@ func (g *groups2) create(handle string, l Limits) (group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cgroup: %w", err)
 	}
-	return c, nil
+	return c, c.weigh(l)
 }
 
 func findGroup2(path string) group {
@@ -230,11 +231,25 @@ func (c *group2) resources(l Limits) *cgroup2.Resources {
 			r.Pids.Max = int64(l.Processes)
 		}
 	}
-	// Weights of input and output exist where the scheduler of the disk knows them.
-	if slices.Contains(c.controllers, "io") && exists(filepath.Join(filepath.Dir(c.dir), supervisorsName, "io.bfq.weight")) {
-		r.IO = &cgroup2.IO{BFQ: cgroup2.BFQ{Weight: uint16(min(weightOf(l.CPUShares), 1000))}}
-	}
 	return &r
+}
+
+// ioWeights take a container's share of input and output, and the most of it. The first is
+// there where the kernel reckons with what a request costs, the second where the disk's
+// scheduler is BFQ.
+var ioWeights = map[string]uint64{"io.weight": 10000, "io.bfq.weight": 1000}
+
+func (c *group2) weigh(l Limits) error {
+	for name, most := range ioWeights {
+		file := filepath.Join(c.dir, name)
+		if !exists(file) {
+			continue
+		}
+		if err := os.WriteFile(file, strconv.AppendUint(nil, min(weightOf(l.CPUShares), most), 10), 0); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unlimited stands for no limit of memory: more than any machine has.
@@ -277,7 +292,7 @@ func (c *group2) files() ([]*os.File, bool, error) {
 	return []*os.File{f}, true, err
 }
 
-func (c *group2) limit(l Limits) error { return c.m.Update(c.resources(l)) }
+func (c *group2) limit(l Limits) error { return errors.Join(c.m.Update(c.resources(l)), c.weigh(l)) }
 
 // usage reads the kernel's counters. Memory is without the cache of files that nobody
 // uses now, which the kernel gives up before it kills.

@@ -8,6 +8,13 @@
 // State: one folder per container below Config.Dir, holding its record, its
 // supervisor's socket, the exit status and the writable home. A restarted
 // Cloudlet finds its containers again from these folders.
+//
+// Limits: the kernel holds them where it can. A container has memory.max and no memory.high:
+// swap is closed to it, so that there is little to take back, and an app near its limit
+// would crawl instead of ending with a reason and starting anew. All containers together
+// have one, for the host's sake. Input and output are shared by weight and not bounded
+// (io.max): v1 has no such limit, and how much is fair depends on the disk.
+//
 // Source: the v1 warden (create, spawn, link, stop, destroy, limits, info); the
 // namespaces and the supervisor follow what bubblewrap and runc's init do.
 package warden

@@ -123,25 +123,27 @@ func testMemoryLimit(s *suite) {
 // swapless: what a container holds cannot leave its limit by way of swap.
 func (s *suite) swapless(p *warden.Pool, c *warden.Container) {
 	s.Helper()
-	setting := map[string]struct{ group, file string }{
-		"cgroup v2": {"0::", "memory.swap.max"}, "cgroup v1": {":memory:", "memory.swappiness"},
-	}[p.Isolation().Limits]
+	file := "memory.swap.max"
+	if p.Isolation().Limits == "cgroup v1" {
+		file = "memory.swappiness"
+	}
+	if got := s.setting(c, file); got != "0" {
+		s.Errorf("%s is %q", file, got)
+	}
+}
+
+// setting reads a file of a container's control group.
+func (s *suite) setting(c *warden.Container, file string) string {
+	s.Helper()
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", mainProcess(c.PID())))
 	for line := range strings.Lines(string(b)) {
-		_, path, ok := strings.Cut(strings.TrimSpace(line), setting.group)
-		if !ok {
-			continue
-		}
-		for _, mount := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/memory"} {
-			if b, err := os.ReadFile(filepath.Join(mount, path, setting.file)); err == nil {
-				if strings.TrimSpace(string(b)) != "0" {
-					s.Errorf("%s is %s", setting.file, b)
-				}
-				return
-			}
+		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if b, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", f[1], f[2], file)); err == nil {
+			return strings.TrimSpace(string(b))
 		}
 	}
-	s.Errorf("%s is nowhere", setting.file)
+	s.Errorf("%s is nowhere", file)
+	return ""
 }
 
 // starved waits for the end of a container for want of memory.
@@ -315,6 +317,27 @@ func testShares(s *suite) {
 		if got := spent[1].Seconds() / spent[0].Seconds(); got < want*0.95 || got > want*1.05 {
 			s.Errorf("with %d shares it got %.3f of the other's time, want %.1f: %v", shares, got, want, spent)
 		}
+	}
+}
+
+// testDiskShare: the weight holds for input and output as well, where the kernel knows of it.
+func testDiskShare(s *suite) {
+	p := s.pool(warden.Config{})
+	s.held(p)
+	reasons := strings.Join(p.Isolation().Reasons, "; ")
+	if found, _ := filepath.Glob("/sys/fs/cgroup/*/io.weight"); len(found) == 0 || strings.Contains(reasons, "limits of io are not held") {
+		s.Skip("no weights of input and output here: " + reasons)
+	}
+	c := s.create(p, warden.Spec{Limits: warden.Limits{CPUShares: 2048}})
+	s.start(c, "sleep 1000")
+	if got := s.setting(c, "io.weight"); got != "default 200" {
+		s.Errorf("io.weight is %q", got)
+	}
+	if err := c.SetLimits(warden.Limits{CPUShares: 512}); err != nil {
+		s.Fatal(err)
+	}
+	if got := s.setting(c, "io.weight"); got != "default 50" {
+		s.Errorf("io.weight is %q after SetLimits", got)
 	}
 }
 

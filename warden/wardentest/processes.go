@@ -556,6 +556,12 @@ func testCloseEndsUnstarted(s *suite) {
 	if err := c.Stop(s.ctx(), 0); err != nil && !errors.Is(err, warden.ErrClosed) {
 		s.Errorf("Stop: %v", err)
 	}
+	s.eventually(func() error {
+		if err := syscall.Kill(c.PID(), 0); err != syscall.ESRCH {
+			return fmt.Errorf("the supervisor is still there: %v", err)
+		}
+		return nil
+	})
 	p = s.pool(warden.Config{})
 	again, err := p.Get("app")
 	if err != nil {

@@ -79,6 +79,7 @@ func Run(t *testing.T, open Open) {
 		{"DiskLimit", testDiskLimit},
 		{"Freeze", testFreeze},
 		{"Shares", testShares},
+		{"DiskShare", testDiskShare},
 		{"Quota", testQuota},
 		{"Isolation", testIsolation},
 		{"OwnFiles", testOwnFiles},
