@@ -88,11 +88,11 @@ func joinGroup(attr *syscall.SysProcAttr, folder *os.File) {
 	}
 }
 
-// rootlessCaps are what a supervisor needs in a user namespace to make mounts and bring
-// up interfaces; numbers as in linux/capability.h. None goes to the app.
+// rootlessCaps are what a supervisor needs in a user namespace to make mounts, bring up
+// interfaces and bound what the namespace may take of its user; numbers as in linux/capability.h. None goes to the app.
 var rootlessCaps = []uintptr{
 	unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER, unix.CAP_KILL, unix.CAP_SETGID, unix.CAP_SETUID,
-	unix.CAP_SETPCAP, unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT,
+	unix.CAP_SETPCAP, unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT, unix.CAP_SYS_RESOURCE,
 }
 
 // userNamespace gives the supervisor a user namespace that knows one user, ourselves. It

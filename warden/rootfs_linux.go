@@ -80,7 +80,19 @@ func prepareSteps(dir string, k kind) []supervisor.Step {
 	if k.network != NetworkHost {
 		f.add(supervisor.Step{Op: supervisor.OpLoopbackUp})
 	}
+	if k.level == Rootless {
+		f.share()
+	}
 	return f.list
+}
+
+// share leaves to Cloudlet's user what the kernel counts by user, and not by container.
+func (f *rootfs) share() {
+	for name, most := range map[string]string{"max_inotify_instances": "32", "max_inotify_watches": "8192"} {
+		if file := "/proc/sys/user/" + name; exists(file) {
+			f.add(supervisor.Step{Op: supervisor.OpSet, Target: file, Data: most})
+		}
+	}
 }
 
 // mountedBelow lists what is mounted below a folder.

@@ -84,12 +84,20 @@ func (p *process) settle() {
 	p.settled = true
 	switch {
 	case errno != 0:
-		p.failed(wrap(p.name, errno))
+		p.failed(cannotRun(p.name, errno))
 		return
 	case p == p.l.main:
 		p.l.mainStarted()
 	}
 	p.tell(Number(p.pid), nil)
+}
+
+// cannotRun is the error of a process that could not be made, or not become a program.
+func cannotRun(name string, errno syscall.Errno) error {
+	if errno == syscall.EAGAIN {
+		return Fault{Text: errFull}
+	}
+	return wrap(name, errno)
 }
 
 func (l *loop) mainStarted() {

@@ -16,6 +16,8 @@ const (
 	prCapAmbient       = 47
 	prAmbientClearAll  = 4
 	rlimitNProc        = 6
+	rlimitSigPending   = 11
+	pendingSignals     = 4096 // the kernel counts them by user, of whom Cloudlet's may be the same
 	sysClone3          = 435
 	sysCloseRange      = 436
 	sysLandlockSelf    = 446
@@ -28,7 +30,7 @@ const (
 	oomScore           = "500" // apps go before Cloudlet when memory runs out
 	oomScoreFile       = "/proc/self/oom_score_adj"
 	exitChildFailed    = 253
-	maxLimits          = 3
+	maxLimits          = 4
 	firstInheritableFD = 3
 )
 
@@ -108,10 +110,7 @@ func (l *loop) spawn(cmd Command, files [3]int, terminal bool) (*process, error)
 	syscall.Close(pipe[1])
 	if errno != 0 {
 		syscall.Close(pipe[0])
-		if errno == syscall.EAGAIN {
-			return nil, Fault{Text: errFull}
-		}
-		return nil, wrap("fork", errno)
+		return nil, cannotRun("fork", errno)
 	}
 	p := &process{l: l, pid: pid, name: cmd.Args[0], pipe: pipe[0]}
 	l.procs[pid] = p
@@ -197,6 +196,10 @@ func (l *loop) limits(img *image) {
 		img.nlimits++
 	}
 	add(syscall.RLIMIT_CORE, 0)
+	var pending syscall.Rlimit
+	if syscall.Getrlimit(rlimitSigPending, &pending) == nil {
+		add(rlimitSigPending, min(pending.Max, pendingSignals))
+	}
 	files := l.files
 	if n := l.set.Limits.Files; n != 0 {
 		n = min(n, files.Max)

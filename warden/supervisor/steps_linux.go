@@ -59,7 +59,9 @@ func (s Step) do() error {
 	case OpFolder:
 		return s.check("make", makeFolders(s.Target, uint32(s.Flags)))
 	case OpFile:
-		return s.check("write", s.write())
+		return s.check("write", s.writeTo(syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL|syscall.O_NOFOLLOW|syscall.O_CLOEXEC))
+	case OpSet:
+		return s.check("set", s.writeTo(syscall.O_WRONLY|syscall.O_CLOEXEC))
 	case OpLink:
 		return s.check("link", syscall.Symlink(s.Source, s.Target))
 	case OpPivot:
@@ -84,8 +86,8 @@ func (s Step) check(what string, err error) error {
 	return nil
 }
 
-func (s Step) write() error {
-	fd, err := syscall.Open(s.Target, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, uint32(s.Flags))
+func (s Step) writeTo(flags int) error {
+	fd, err := syscall.Open(s.Target, flags, uint32(s.Flags))
 	if err != nil {
 		return err
 	}

@@ -86,6 +86,7 @@ const (
 	OpLoopbackUp                // bring the loopback interface up
 	OpUnmount                   // let go of the mount at Target, if there is one
 	OpUnreachable               // no way leads to Target: Data is its address and its mask, four bytes each
+	OpSet                       // write Data to the file Target, which is there
 )
 
 // Step is one action on the way to a container.

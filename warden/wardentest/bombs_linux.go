@@ -229,7 +229,7 @@ func helpPorts([]string) {
 // These are added before any init runs, one of which starts helpers.
 var _ = addHelpers(map[string]func([]string){
 	"victim": helpVictim, "escape": helpEscape, "ids": helpIDs, "type": helpType,
-	"lease": helpLease, "threads": helpThreads, "files": helpFiles, "ports": helpPorts,
+	"lease": helpLease, "watch": helpWatch, "threads": helpThreads, "files": helpFiles, "ports": helpPorts,
 })
 
 func addHelpers(list map[string]func([]string)) bool {

@@ -34,6 +34,7 @@ func RunEscape(t *testing.T, open Open) {
 		{"Setuid", testSetuid},
 		{"Sight", testSight},
 		{"TerminalInput", testTerminalInput},
+		{"Watches", testWatches},
 		{"ForkBomb", testForkBomb},
 		{"ThreadBomb", testThreadBomb},
 		{"MemoryBombs", testMemoryBombs},
@@ -300,6 +301,31 @@ func helpType([]string) {
 		answers = append(answers, unix.ErrnoName(no))
 	}
 	fmt.Println(strings.Join(answers, " "))
+}
+
+// testWatches: who watches all files that he may leaves watches to others, also where he is
+// the same user as Cloudlet.
+func testWatches(s *suite) {
+	p := s.pool(warden.Config{})
+	if p.Isolation().Level == warden.Process {
+		s.Skip("level process has the host's users")
+	}
+	c := s.create(p, warden.Spec{Mounts: helperMounts(p)})
+	s.startHelper(p, c, "watch")
+	s.says(c, "EMFILE")
+	if err := fd(unix.InotifyInit1(unix.IN_CLOEXEC)); err != nil {
+		s.Error(err)
+	}
+}
+
+// helpWatch takes all that there are.
+func helpWatch([]string) {
+	for {
+		if _, err := unix.InotifyInit1(0); err != nil {
+			fmt.Println(unix.ErrnoName(err.(syscall.Errno)))
+			time.Sleep(time.Hour)
+		}
+	}
 }
 
 // helpLease has the kernel ask it before anybody else opens a file, and does not answer.

@@ -197,6 +197,19 @@ func testProcessLimit(s *suite) {
 		s.Error(err)
 	}
 	s.noneLives(mark)
+
+	// Whoever asks for one more is told why there is none.
+	full := s.create(p, warden.Spec{Limits: warden.Limits{Processes: 10}})
+	refused := make(chan error, 20)
+	for range cap(refused) {
+		go func() {
+			_, err := full.Run(s.ctx(), shell("exec "+mark), warden.Streams{})
+			refused <- err
+		}()
+	}
+	if err := <-refused; err == nil || !strings.Contains(err.Error(), "as many processes") {
+		s.Errorf("one more process: %v", err)
+	}
 }
 
 // testDiskLimit: what is full is full for one container alone.
