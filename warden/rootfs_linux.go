@@ -60,10 +60,11 @@ func (f *rootfs) mount(kind, target string, flags uint64, data string) {
 
 // prepareSteps gives what a supervisor can do before it knows its container: the host's
 // programs read-only, and what is the same for all. It lets go of the disks of other
-// containers, which its copy of the host's mounts would keep from being removed.
+// containers, which its copy of the host's mounts would keep from being removed; what the
+// host unmounts while it waits goes from the copy as well.
 func prepareSteps(dir string, k kind) []supervisor.Step {
 	f := &rootfs{root: filepath.Join(dir, rootName)}
-	f.add(supervisor.Step{Op: supervisor.OpMount, Target: "/", Flags: syscall.MS_REC | syscall.MS_PRIVATE})
+	f.add(supervisor.Step{Op: supervisor.OpMount, Target: "/", Flags: syscall.MS_REC | syscall.MS_SLAVE})
 	for _, disk := range mountedBelow(filepath.Dir(dir)) {
 		if filepath.Dir(disk) != dir {
 			f.add(supervisor.Step{Op: supervisor.OpUnmount, Target: disk})
@@ -133,6 +134,7 @@ func steps(r record, dir string, g group) []supervisor.Step {
 	if r.Pasta {
 		f.list = append(f.list, unreachable()...)
 	}
+	f.add(supervisor.Step{Op: supervisor.OpMount, Target: f.root, Flags: syscall.MS_REC | syscall.MS_PRIVATE})
 	f.add(supervisor.Step{Op: supervisor.OpRemount, Target: f.root, Flags: readOnly})
 	f.add(supervisor.Step{Op: supervisor.OpPivot, Target: f.root})
 	return f.list

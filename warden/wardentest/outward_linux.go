@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -52,6 +53,7 @@ func RunNetwork(t *testing.T, open Open) {
 		{"NoNetwork", testNoNetwork},
 		{"OtherFirewall", testOtherFirewall},
 		{"Many", testMany},
+		{"HostUnmounts", testHostUnmounts},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			n := *shared
@@ -364,6 +366,44 @@ func testExhaustion(n *internet) {
 	n.helps(p, bomb, "flood", webAddr, "64000")
 	n.expect("bomb", n.helps(p, bomb, "get", webAddr+":80"), "no")
 	n.expect("neighbour", n.helps(p, c, "get", webAddr+":80"), hostAddr)
+}
+
+// testHostUnmounts: what the host unmounts is not kept by supervisors that wait for a
+// container; and what it mounts later does not come into containers.
+func testHostUnmounts(n *internet) {
+	n.must(unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "")) // as systemd has it
+	defer func() { n.must(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")) }()
+	disk, shown := n.TempDir(), n.TempDir()
+	n.must(unix.Mount("disk", disk, "tmpfs", 0, ""))
+	p := n.networkPool(warden.Config{})
+	c := n.container(p, warden.Spec{Mounts: []warden.Mount{{Source: shown, Target: "/opt/shown"}}})
+	holders := func() (l []string) {
+		found, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+		for _, f := range found {
+			name, _ := os.ReadFile(f)
+			mounts, _ := os.ReadFile(filepath.Join(filepath.Dir(f), "mountinfo"))
+			if strings.HasPrefix(string(name), "cloudlet-supervisor\x00") && strings.Contains(string(mounts), " "+disk+" ") {
+				l = append(l, f)
+			}
+		}
+		return l
+	}
+	n.eventually(func() error {
+		if len(holders()) == 0 {
+			return errors.New("no supervisor waits that was made with the disk there")
+		}
+		return nil
+	})
+	n.must(unix.Unmount(disk, 0))
+	n.must(unix.Mount("late", shown, "tmpfs", 0, ""))
+	defer func() { n.must(unix.Unmount(shown, 0)) }()
+	n.must(os.WriteFile(filepath.Join(shown, "late"), nil, 0o644))
+	if l := holders(); len(l) > 0 {
+		n.Errorf("the disk is still held: %q", l)
+	}
+	if out, _ := n.run(c, "ls /opt/shown"); out != "" {
+		n.Errorf("inside: %q", out)
+	}
 }
 
 // testQuestions: the forwarder asks for names in a container's stead, and does nothing else
