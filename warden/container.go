@@ -35,7 +35,8 @@ type Container struct {
 	group group // nil where the kernel holds no limits
 	short chan struct{}
 
-	conn      net.Conn // open as long as the supervisor lives; nil if it was dead when found
+	conn      net.Conn      // open as long as the supervisor lives; nil if it was dead when found
+	collected chan struct{} // closed when nothing is left of the supervisor
 	released  chan struct{}
 	letGoOnce sync.Once
 
@@ -54,7 +55,7 @@ type Container struct {
 func newContainer(p *Pool, r record, dir string) *Container {
 	return &Container{
 		p: p, rec: r, dir: dir, limits: r.Spec.Limits,
-		done: make(chan struct{}), released: make(chan struct{}), short: make(chan struct{}, 1),
+		done: make(chan struct{}), collected: make(chan struct{}), released: make(chan struct{}), short: make(chan struct{}, 1),
 	}
 }
 
@@ -83,6 +84,7 @@ func (p *Pool) adopt(ctx context.Context, dir string) (*Container, error) {
 		}
 	}
 	c.ended()
+	close(c.collected)
 	return c, nil
 }
 
@@ -138,8 +140,13 @@ func (c *Container) watch() {
 	default:
 	}
 	c.conn.Close()
-	collect(c.rec.PID)
+	if c.group == nil {
+		collect(c.rec.PID)
+	}
+	// With a group nobody waits for the supervisor: a group that could be removed was empty.
 	c.ended()
+	collect(c.rec.PID)
+	close(c.collected)
 }
 
 func (c *Container) ended() {
@@ -365,6 +372,11 @@ func (c *Container) Destroy(ctx context.Context) error {
 	}
 	if err := c.end(ctx); err != nil {
 		return err
+	}
+	select {
+	case <-c.collected:
+	case <-ctx.Done():
+		return c.err(ctx.Err())
 	}
 	if c.rec.Level == Process {
 		sweep(c.rec, nil)

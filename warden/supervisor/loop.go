@@ -118,6 +118,9 @@ func (l *loop) run() int {
 	var events [64]event
 	for !l.done {
 		n := l.poll.wait(events[:], l.timeout())
+		if n == 0 {
+			l.reap() // a child's end interrupts the wait long before its signal has come through the pipe
+		}
 		for _, e := range events[:n] {
 			if s := l.source(e.fd); s != nil {
 				s.ready(e)
@@ -128,6 +131,12 @@ func (l *loop) run() int {
 			syscall.Close(fd)
 		}
 		l.closing = l.closing[:0]
+	}
+	// Who waits for the end need not wait until the kernel has taken all of this process down.
+	for fd, s := range l.sources {
+		if _, ok := s.(*conn); ok {
+			syscall.Shutdown(fd, syscall.SHUT_WR)
+		}
 	}
 	return 0
 }

@@ -285,14 +285,14 @@ func (l *loop) ended(pid int, ws syscall.WaitStatus) {
 	}
 }
 
-// mainEnded keeps the output and the exit status first and ends the rest then,
-// so that both are there even if something cannot be killed.
+// mainEnded keeps the output and the exit status first and has the next tick end the
+// rest, so that both are there even if something cannot be killed. Mostly there is no rest.
 func (l *loop) mainEnded(ws syscall.WaitStatus) {
 	for _, g := range l.logs {
 		g.drain()
 	}
 	l.writeExit(ws)
-	l.kill()
+	l.phase, l.next = killing, nanotime()
 }
 
 // finish is reached when no process is left.
@@ -303,7 +303,7 @@ func (l *loop) finish() {
 		}
 	}
 	l.folder.remove(NetworkName)
-	l.done = true
+	l.next, l.done = 0, true
 }
 
 // writeExit writes status, signal, time (Unix nanoseconds) and the bytes of
