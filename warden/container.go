@@ -37,6 +37,7 @@ type Container struct {
 
 	conn      net.Conn      // open as long as the supervisor lives; nil if it was dead when found
 	collected chan struct{} // closed when nothing is left of the supervisor
+	next      func()        // has the shell of another such container made, once: after the start, which it would slow down
 	released  chan struct{}
 	letGoOnce sync.Once
 
@@ -54,7 +55,7 @@ type Container struct {
 
 func newContainer(p *Pool, r record, dir string) *Container {
 	return &Container{
-		p: p, rec: r, dir: dir, limits: r.Spec.Limits,
+		p: p, rec: r, dir: dir, limits: r.Spec.Limits, next: func() {},
 		done: make(chan struct{}), collected: make(chan struct{}), released: make(chan struct{}), short: make(chan struct{}, 1),
 	}
 }
@@ -266,6 +267,7 @@ func (c *Container) Start(cmd Command) error {
 	ctx, cancel := context.WithTimeout(context.Background(), askTime)
 	defer cancel()
 	pid, err := c.request(ctx, supervisor.KindStart, c.wireCommand(cmd).Encode())
+	c.next()
 	if err == nil {
 		c.mu.Lock()
 		c.started = true
@@ -370,6 +372,7 @@ func (c *Container) Destroy(ctx context.Context) error {
 	if c.gone {
 		return nil
 	}
+	c.next()
 	if err := c.end(ctx); err != nil {
 		return err
 	}

@@ -53,6 +53,7 @@ func (p *Pool) Create(ctx context.Context, s Spec) (c *Container, err error) {
 	}
 	c = newContainer(p, m.rec, m.dir)
 	c.conn, c.group = m.conn, m.group
+	c.next = sync.OnceFunc(func() { p.prepareShell(p.kindOf(m.rec)) })
 	p.mu.Lock()
 	p.containers[s.Handle] = c
 	p.mu.Unlock()

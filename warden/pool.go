@@ -131,7 +131,7 @@ func (p *Pool) Open(ctx context.Context) (err error) {
 	if err := p.adoptAll(ctx); err != nil {
 		return err
 	}
-	p.spares.set(true)
+	p.openSpares()
 	return p.sweepNetwork()
 }
 

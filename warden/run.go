@@ -64,6 +64,7 @@ func (c *Container) Run(ctx context.Context, cmd Command, s Streams) (Exit, erro
 	in := &rightsReader{conn: conn}
 	defer in.close()
 	_, pid, err := receive(in)
+	c.next()
 	if err == nil && s.Terminal != nil {
 		err = pipes.useTerminal(in)
 	}

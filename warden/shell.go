@@ -154,24 +154,28 @@ func (s *shell) alive() bool {
 
 // spares are shells made in advance, one each of the kinds that were last asked for.
 type spares struct {
-	making sync.Mutex // one is made at a time; taken before mu, which nobody holds for long
-	work   sync.WaitGroup
+	work sync.WaitGroup // those in the making
 
-	mu   sync.Mutex
-	list []*shell // the latest last
+	mu   sync.Mutex // nobody holds it for long
+	list []*spare   // the latest last
 	made int
 	open bool // while the pool is
+}
+
+// spare is a shell made in advance, or in the making.
+type spare struct {
+	kind  kind
+	ready chan struct{} // closed when it is made
+	shell *shell        // then: nil if it could not be
 }
 
 // sparesMost bounds the spares of a pool: applications and staging are two kinds.
 const sparesMost = 2
 
-// takeShell gives the container's folder dir as a shell, and has another one made.
+// takeShell gives the container's folder dir as a shell. One that is in the making is
+// waited for: another would be ready later, and hold up both.
 func (p *Pool) takeShell(dir string, k kind) (*shell, error) {
-	s, open := p.spares.take(k)
-	if open {
-		defer p.prepareShell(k)
-	}
+	s := p.spares.take(k)
 	if s == nil {
 		return p.makeShell(dir, k)
 	}
@@ -187,70 +191,51 @@ func (p *Pool) takeShell(dir string, k kind) (*shell, error) {
 	return s, nil
 }
 
-func (s *spares) set(open bool) {
+// take gives a spare of a kind, nil if there is none.
+func (s *spares) take(k kind) *shell {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.open = open
-}
-
-// take gives a spare of a kind, nil if there is none, and says if there may be another.
-func (s *spares) take(k kind) (found *shell, open bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if i := s.index(k); i >= 0 {
-		found = s.list[i]
-		s.list = slices.Delete(s.list, i, i+1)
+	i := s.index(k)
+	if i < 0 {
+		s.mu.Unlock()
+		return nil
 	}
-	return found, s.open
+	found := s.list[i]
+	s.list = slices.Delete(s.list, i, i+1)
+	s.mu.Unlock()
+	<-found.ready
+	return found.shell
 }
 
 // index finds a spare of a kind, -1 if there is none. The caller holds mu.
 func (s *spares) index(k kind) int {
-	return slices.IndexFunc(s.list, func(have *shell) bool { return have.kind == k })
+	return slices.IndexFunc(s.list, func(have *spare) bool { return have.kind == k })
 }
 
-// room says whether a spare of a kind is wanted, gives its number, and takes out what it
-// is to replace.
-func (s *spares) room(k kind) (number int, old *shell, wanted bool) {
+// prepareShell has a spare of a kind made beside the caller, in the place of the oldest
+// one where there are enough.
+func (p *Pool) prepareShell(k kind) {
+	s := &p.spares
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.open || s.index(k) >= 0 {
-		return 0, nil, false
+		return
 	}
+	var old []*spare
 	if len(s.list) == sparesMost {
-		old = s.list[0]
-		s.list = slices.Delete(s.list, 0, 1)
+		old, s.list = s.list[:1], s.list[1:]
 	}
 	s.made++
-	return s.made, old, true
-}
-
-func (s *spares) add(sh *shell) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.list = append(s.list, sh)
-}
-
-// prepareShell makes a spare of a kind, beside the caller.
-func (p *Pool) prepareShell(k kind) {
-	p.spares.work.Go(func() {
-		p.spares.making.Lock()
-		defer p.spares.making.Unlock()
-		number, old, wanted := p.spares.room(k)
-		if old != nil {
-			p.dropShell(old)
-		}
-		if !wanted {
-			return
-		}
-		dir := filepath.Join(p.cfg.Dir, fmt.Sprintf("%s%d", sparePrefix, number))
-		s, err := p.makeShell(dir, k)
-		if err != nil {
+	dir := filepath.Join(p.cfg.Dir, fmt.Sprintf("%s%d", sparePrefix, s.made))
+	fresh := &spare{kind: k, ready: make(chan struct{})}
+	s.list = append(s.list, fresh)
+	s.work.Go(func() {
+		defer close(fresh.ready)
+		p.dropSpares(old)
+		var err error
+		if fresh.shell, err = p.makeShell(dir, k); err != nil {
 			p.log.Warn("no container was prepared", "err", err)
 			p.removeDisk(dir)
-			return
 		}
-		p.spares.add(s)
 	})
 }
 
@@ -276,12 +261,27 @@ func (p *Pool) dropShell(s *shell) {
 	p.removeDisk(s.dir)
 }
 
-// closeSpares ends all of them.
-func (p *Pool) closeSpares() {
-	p.spares.set(false)
-	p.spares.work.Wait()
-	for _, s := range p.spares.list {
-		p.dropShell(s)
+// dropSpares ends spares that nobody can take any more.
+func (p *Pool) dropSpares(list []*spare) {
+	for _, s := range list {
+		if <-s.ready; s.shell != nil {
+			p.dropShell(s.shell)
+		}
 	}
-	p.spares.list = nil
+}
+
+// openSpares allows spares to be made, and closeSpares ends all of them.
+func (p *Pool) openSpares() {
+	p.spares.mu.Lock()
+	defer p.spares.mu.Unlock()
+	p.spares.open = true
+}
+
+func (p *Pool) closeSpares() {
+	p.spares.mu.Lock()
+	list := p.spares.list
+	p.spares.open, p.spares.list = false, nil
+	p.spares.mu.Unlock()
+	p.dropSpares(list)
+	p.spares.work.Wait()
 }
