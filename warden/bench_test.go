@@ -62,6 +62,7 @@ func BenchmarkLife(b *testing.B) {
 				if err := c.Destroy(b.Context()); err != nil {
 					b.Fatal(err)
 				}
+				p.Settle()
 			}
 			b.ReportMetric(quantile(create, 0.5), "create-p50-ms")
 			reportTimes(b, total)
@@ -118,6 +119,7 @@ func BenchmarkFirstByte(b *testing.B) {
 				if err := c.Destroy(b.Context()); err != nil {
 					b.Fatal(err)
 				}
+				p.Settle()
 			}
 			reportTimes(b, total)
 		})

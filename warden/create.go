@@ -86,9 +86,6 @@ type making struct {
 }
 
 func (m *making) make(ctx context.Context) (err error) {
-	if m.rec.User, err = m.p.takeUser(m.rec.Level); err != nil {
-		return err
-	}
 	if err := m.shell(); err != nil {
 		return err
 	}
@@ -149,7 +146,7 @@ func (m *making) shell() error {
 	if err != nil {
 		return err
 	}
-	m.conn, m.rec.PID, m.rec.Address = s.conn, s.pid, s.address
+	m.conn, m.rec.User, m.rec.PID, m.rec.Address = s.conn, s.user, s.pid, s.address
 	at := m.dir
 	if m.rec.Disk = k.disk > 0; m.rec.Disk {
 		at = filepath.Join(m.dir, diskName)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -224,10 +225,10 @@ func (f *rootfs) etc(r record) {
 // settings shows those of the host that its programs need.
 func (f *rootfs) settings() {
 	f.link("/proc/self/mounts", "/etc/mtab")
-	for _, pattern := range settings {
-		found, _ := filepath.Glob("/etc/" + pattern)
-		for _, path := range found {
-			f.show(path)
+	there, _ := os.ReadDir("/etc")
+	for _, e := range there {
+		if slices.ContainsFunc(settings, func(pattern string) bool { ok, _ := filepath.Match(pattern, e.Name()); return ok }) {
+			f.show("/etc/" + e.Name())
 		}
 	}
 }

@@ -18,12 +18,13 @@ import (
 	"cloudlet/warden/supervisor"
 )
 
-// shell is what a container begins as: its folder, the disk in it, an address, and a
+// shell is what a container begins as: its folder, the disk in it, a user, an address, and a
 // supervisor in namespaces that has yet to be told what to make of them. All of that takes
 // longer than what is particular to a container, and is the same for all of a kind.
 type shell struct {
 	dir     string
 	kind    kind
+	user    int
 	pid     int
 	conn    *net.UnixConn
 	address netip.Addr // invalid where the pool gives none
@@ -49,13 +50,16 @@ const diskLeast = 4 << 20
 
 // makeShell makes one of the folder dir. An error leaves nothing behind but that.
 func (p *Pool) makeShell(dir string, k kind) (s *shell, err error) {
-	s = &shell{dir: dir, kind: k}
+	s = &shell{dir: dir, kind: k, user: noUser}
 	defer func() {
 		if err != nil {
 			p.endShell(s)
 			s = nil
 		}
 	}()
+	if s.user, err = p.takeUser(k.level); err != nil {
+		return s, err
+	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return s, err
 	}
@@ -179,7 +183,8 @@ func (p *Pool) takeShell(dir string, k kind) (*shell, error) {
 	if s == nil {
 		return p.makeShell(dir, k)
 	}
-	if !s.alive() {
+	// Another Cloudlet may have come to the same user meanwhile: see takeUser.
+	if !s.alive() || k.level == Process && isRunning(s.user) {
 		p.dropShell(s)
 		return p.makeShell(dir, k)
 	}
@@ -239,7 +244,7 @@ func (p *Pool) prepareShell(k kind) {
 	})
 }
 
-// endShell ends the supervisor, which goes with its connection, and gives back the address.
+// endShell ends the supervisor, which goes with its connection, and gives back user and address.
 func (p *Pool) endShell(s *shell) {
 	if s.conn != nil {
 		s.conn.Close()
@@ -252,6 +257,7 @@ func (p *Pool) endShell(s *shell) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.users.free(s.user)
 	p.freeAddress(s.address)
 }
 
