@@ -6,7 +6,7 @@ PACKAGES := ./...
 # A number of runs: at the end of a time, Go 1.26 may take its own deadline for a failure (go.dev/issue/75804).
 FUZZTIME ?= 5000x
 
-.PHONY: all build test check unit race fuzz test-vm bench test-long clean help needs
+.PHONY: all build test check unit race fuzz test-vm bench bench-vm test-long clean help needs
 
 all: build
 
@@ -47,7 +47,11 @@ test-vm: ## the containers' tests in virtual machines with pure cgroup v2; insta
 	testdata/vm/run --timeout 900 testdata/vm/systemd ./warden.test -test.timeout 6m -test.run Scope
 
 bench: build ## print the figures of speed on this machine
-	$(GO) test -tags $(TAGS) -run '^$$' -bench . -benchtime 1s -timeout 30m $(PACKAGES)
+	CGO_ENABLED=0 $(GO) test -tags $(TAGS) -run '^$$' -bench . -benchtime 1s -timeout 30m $(PACKAGES)
+
+bench-vm: ## containers beside crun, runc and bwrap, where installed, with pure cgroup v2
+	CGO_ENABLED=0 $(GO) test -c -tags $(TAGS) -o warden.test ./warden
+	testdata/vm/run --timeout 900 ./warden.test -test.run '^$$' -test.bench 'Life|FirstByte' -test.benchtime 30x
 
 test-long: ## minutes-long loops and fuzzing
 	CLOUDLET_TEST_LONG=1 $(MAKE) unit
