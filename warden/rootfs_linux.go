@@ -23,11 +23,14 @@ var systemFolders = []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"}
 
 // settings are what programs of the host's /usr want to find below /etc.
 var settings = []string{
-	"ssl/cert*", "ssl/ca-bundle.pem", "ssl/*.cnf", "ca-certificates", "ca-certificates.conf", "pki", "crypto-policies", // trust, but no keys
+	"ca-certificates", "ca-certificates.conf", "pki", "crypto-policies", // trust; and see trusted
 	"alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", // programs and libraries
 	"localtime", "timezone", "mime.types", "protocols", "services", "terminfo", "fonts",
 	"java-*", "maven", "php*", "erlang", "perl", "python*", "node*", "ImageMagick-*",
 }
+
+// trusted are of /etc/ssl, without the keys of the host's servers.
+var trusted = []string{"cert*", "ca-bundle.pem", "*.cnf"}
 
 var devices = []string{"null", "zero", "full", "random", "urandom", "tty"}
 
@@ -225,10 +228,16 @@ func (f *rootfs) etc(r record) {
 // settings shows those of the host that its programs need.
 func (f *rootfs) settings() {
 	f.link("/proc/self/mounts", "/etc/mtab")
-	there, _ := os.ReadDir("/etc")
+	f.showSome("/etc", settings)
+	f.showSome("/etc/ssl", trusted)
+}
+
+// showSome shows what of a folder of the host's has a name like one of those.
+func (f *rootfs) showSome(folder string, like []string) {
+	there, _ := os.ReadDir(folder)
 	for _, e := range there {
-		if slices.ContainsFunc(settings, func(pattern string) bool { ok, _ := filepath.Match(pattern, e.Name()); return ok }) {
-			f.show("/etc/" + e.Name())
+		if slices.ContainsFunc(like, func(pattern string) bool { ok, _ := filepath.Match(pattern, e.Name()); return ok }) {
+			f.show(filepath.Join(folder, e.Name()))
 		}
 	}
 }

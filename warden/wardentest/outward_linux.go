@@ -388,6 +388,7 @@ func testHostUnmounts(n *internet) {
 		}
 		return l
 	}
+	n.run(c, "true") // the next container is prepared once a process runs
 	n.eventually(func() error {
 		if len(holders()) == 0 {
 			return errors.New("no supervisor waits that was made with the disk there")
