@@ -391,7 +391,6 @@ func (c *Container) Destroy(ctx context.Context) error {
 		return c.err(err)
 	}
 	c.p.forget(c.rec)
-	c.letGo()
 	c.gone = true
 	return nil
 }

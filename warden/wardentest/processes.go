@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -180,6 +181,31 @@ func testRunEnds(s *suite) {
 	}
 	s.destroy(c)
 	s.noneLives(mark)
+}
+
+// testRunOfDestroyed: who takes a process's output slowly, longer than its container is
+// there, is told that the process was killed, or that the container ended.
+func testRunOfDestroyed(s *suite) {
+	p := s.pool(warden.Config{})
+	c := s.create(p, warden.Spec{})
+	out, in := io.Pipe()
+	ended := make(chan string, 1)
+	go func() {
+		e, err := c.Run(s.ctx(), shell("echo up; sleep 1000"), warden.Streams{Stdout: in})
+		if e.Signal != int(syscall.SIGKILL) && !errors.Is(err, warden.ErrGone) {
+			ended <- fmt.Sprintf("Run: %+v, %v", e, err)
+		}
+		close(ended)
+	}()
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		s.Fatal(err)
+	}
+	s.destroy(c)
+	s.run(s.create(p, warden.Spec{}), "true") // meanwhile whoever waits for the end hears of it
+	out.Close()
+	if wrong := <-ended; wrong != "" {
+		s.Error(wrong)
+	}
 }
 
 func testRunDoesNotWait(s *suite) {

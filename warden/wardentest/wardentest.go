@@ -42,6 +42,7 @@ func Run(t *testing.T, open Open) {
 		{"StartErrors", testStartErrors},
 		{"Streams", testStreams},
 		{"RunEnds", testRunEnds},
+		{"RunOfDestroyed", testRunOfDestroyed},
 		{"Terminal", testTerminal},
 		{"TerminalEnds", testTerminalEnds},
 		{"RunSignals", testRunSignals},
