@@ -66,7 +66,8 @@ func up(ctx context.Context, cfg cli.Config, std cli.Streams) error {
 	began := time.Now()
 	ctx, down := context.WithCancel(ctx)
 	defer down()
-	log := newLogger(std.Err, cfg.Verbose)
+	level := usualLevel(cfg)
+	log := newLogger(std.Err, level)
 
 	unlock, err := cli.OpenData(ctx, cfg.Data)
 	if err != nil {
@@ -150,13 +151,11 @@ func up(ctx context.Context, cfg cli.Config, std cli.Streams) error {
 	}, b, st, id, log))
 	g.Add("router", router.New(router.Config{Listener: listener}, b, log)) // last in, first to drain
 
-	demo := make(chan error, 1)
 	err = g.Run(ctx, func() {
 		cli.Describe(std.Out, status)
 		fmt.Fprintf(std.Out, "\nready in %d ms. Ctrl-C stops the cloud and its applications.\n", time.Since(began).Milliseconds())
 		if cfg.Demo {
-			go func() { demo <- cli.Demo(ctx, cfg, status.Listen, std) }()
-			go reportDemo(ctx, demo, std.Err)
+			go demo(ctx, cfg, status.Listen, std, level)
 		}
 	})
 	if ctx.Err() != nil && err == nil {
@@ -165,17 +164,28 @@ func up(ctx context.Context, cfg cli.Config, std cli.Streams) error {
 	return err
 }
 
-func reportDemo(ctx context.Context, demo <-chan error, errs io.Writer) {
-	if err := <-demo; err != nil && ctx.Err() == nil {
-		fmt.Fprintf(errs, "cloudlet: %v\n", err)
+// demo shows a push. Meanwhile the log has what goes wrong only, to leave the story alone.
+func demo(ctx context.Context, cfg cli.Config, listen string, std cli.Streams, level *slog.LevelVar) {
+	usual := level.Level()
+	if !cfg.Verbose {
+		level.Set(slog.LevelWarn)
+	}
+	err := cli.Demo(ctx, cfg, listen, std)
+	level.Set(usual)
+	if err != nil && ctx.Err() == nil {
+		fmt.Fprintf(std.Err, "cloudlet: %v\n", err)
 	}
 }
 
-func newLogger(w io.Writer, verbose bool) *slog.Logger {
-	level := slog.LevelInfo
-	if verbose {
-		level = slog.LevelDebug
+func usualLevel(cfg cli.Config) *slog.LevelVar {
+	level := new(slog.LevelVar) // info
+	if cfg.Verbose {
+		level.Set(slog.LevelDebug)
 	}
+	return level
+}
+
+func newLogger(w io.Writer, level slog.Leveler) *slog.Logger {
 	f, ok := w.(*os.File)
 	return slog.New(tint.NewTextHandler(w, &tint.Options{
 		Level: level, TimeFormat: time.TimeOnly, NoColor: !ok || !term.IsTerminal(int(f.Fd())),
